@@ -1,0 +1,156 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hc1-toolkit/hc1/hal/hci"
+)
+
+// command runs one admin command from any goroutine. A card that does not
+// answer within the bound is taken up the ladder (recover.go) before the
+// error is returned.
+func (c *Card) command(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+	c.adminMu.Lock()
+	defer c.adminMu.Unlock()
+	return c.commandLocked(ctx, e)
+}
+
+func (c *Card) commandLocked(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+	if c.closed {
+		return hci.CQE{}, ErrClosed
+	}
+	if c.lost.Load() {
+		return hci.CQE{}, ErrCardLost
+	}
+	cqe, err := c.adminLocked(ctx, e)
+	if errors.Is(err, ErrTimeout) {
+		if rerr := c.resetLocked(fmt.Sprintf("admin %s timed out", opName(e.OPC, true))); rerr != nil {
+			return cqe, rerr
+		}
+		return cqe, fmt.Errorf("%w: %w", ErrReset, err)
+	}
+	return cqe, err
+}
+
+// adminLocked submits and waits. Admin commands own shared buffers, so a
+// cancelled context does not abandon them: they are short, and bounded.
+func (c *Card) adminLocked(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+	if err := ctx.Err(); err != nil {
+		return hci.CQE{}, context.Cause(ctx)
+	}
+	name := opName(e.OPC, true)
+	i, err := c.admin.submit(e)
+	if err != nil {
+		return hci.CQE{}, fmt.Errorf("%s: %w", name, err)
+	}
+	c.admin.ring()
+	var cqe hci.CQE
+	w := waiter{c: c, gen: c.gen.Load(), vector: 0, end: c.clock.Now() + c.bound(boundAdmin)}
+	err = w.wait(func() (bool, error) {
+		c.pollAdmin()
+		var ok bool
+		cqe, ok = c.admin.done(i)
+		return ok, nil
+	})
+	if err != nil {
+		c.admin.abandon(i)
+		return cqe, fmt.Errorf("%s: %w", name, err)
+	}
+	return cqe, failure(cqe, e.OPC, true)
+}
+
+// pollAdmin takes completions of the admin queue and sorts out the
+// asynchronous events among them.
+func (c *Card) pollAdmin() {
+	if c.admin.poll(adminEntries) == 0 {
+		return
+	}
+	keep := c.aers[:0]
+	for _, i := range c.aers {
+		cqe, ok := c.admin.done(i)
+		if !ok {
+			keep = append(keep, i)
+			continue
+		}
+		if cqe.Code() == hci.StatusSuccess {
+			c.noteEvent(cqe.DW0)
+		}
+	}
+	c.aers = keep
+}
+
+// waiter is one bounded wait for something the card writes to memory: spin,
+// then block on an interrupt, by the policy of the card's Config.
+type waiter struct {
+	c      *Card
+	gen    uint32
+	vector int
+	end    int64       // when the bound has passed
+	arm    func() bool // asks for the interrupt; false: look again instead
+	spun   bool        // spinning did not pay in the last wait
+}
+
+// blockSlice bounds one block, so that a lost interrupt (or a reset by
+// another goroutine) costs no more than this before memory is looked at.
+const blockSlice = 20 * time.Millisecond
+
+// spinTurns is how many idle turns pass between looks at the clock: a clock
+// read costs as much as a turn.
+const spinTurns = 16
+
+// wait calls ready until it is true or fails; ErrTimeout when the bound ends.
+func (w *waiter) wait(ready func() (bool, error)) error {
+	c := w.c
+	now := c.clock.Now()
+	spinEnd := now + int64(c.cfg.SpinFor)
+	switch c.cfg.Spin {
+	case SpinAlways:
+		spinEnd = w.end
+	case SpinOff:
+		spinEnd = now
+	}
+	for turn := 1; ; turn++ {
+		if ok, err := ready(); ok || err != nil {
+			return err
+		}
+		if turn%spinTurns != 0 && now < spinEnd {
+			c.clock.Relax()
+			continue
+		}
+		if err := c.alive(w.gen); err != nil {
+			return err
+		}
+		if now = c.clock.Now(); now > w.end {
+			return ErrTimeout
+		}
+		if now < spinEnd || w.vector >= len(c.vectors) {
+			c.clock.Relax()
+			continue
+		}
+		if w.arm != nil && !w.arm() {
+			continue
+		}
+		// Between the last look and the interrupt being asked for, the card
+		// may have written: look once more before blocking.
+		if ok, err := ready(); ok || err != nil {
+			return err
+		}
+		c.stats.Blocks.Add(1)
+		fired, err := c.vectors[w.vector].Wait(min(blockSlice, time.Duration(w.end-now)+time.Microsecond))
+		if err != nil {
+			return fmt.Errorf("wait for interrupt %d: %w", w.vector, err)
+		}
+		if !fired {
+			// Rung 0 of the ladder: memory is the truth, an interrupt a hint.
+			if ok, err := ready(); ok || err != nil {
+				if ok {
+					c.stats.LostInterrupts.Add(1)
+				}
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package driver
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/hc1-toolkit/hc1/hal/hci"
+)
+
+// Words shared with the card are read and written with sync/atomic, one
+// access of their own width each. Loads are acquire and stores release and a
+// full fence (on amd64 a store is XCHG), so that a store followed by a load
+// is the host's half of a Dekker pair (docs/hci.md section 22, rule 5). This
+// is host memory, never a BAR: an XCHG on a register would read it.
+
+func load32(b []byte, off int) uint32 {
+	_ = b[off+3]
+	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&b[off])))
+}
+
+func store32(b []byte, off int, v uint32) {
+	_ = b[off+3]
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&b[off])), v)
+}
+
+func load64(b []byte, off int) uint64 {
+	_ = b[off+7]
+	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&b[off])))
+}
+
+func store64(b []byte, off int, v uint64) {
+	_ = b[off+7]
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[off])), v)
+}
+
+// words views 4-byte aligned memory as u32, in wire order on the
+// little-endian machines that this package is built for (amd64, arm64).
+func words(b []byte) []uint32 {
+	if len(b) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), len(b)/4)
+}
+
+// putSQE stores an entry at index i of a submission queue. The queue's
+// memory is page-aligned, so the entry is aligned too.
+func putSQE(sq []byte, i uint32, e *hci.SQE) {
+	b := sq[int(i)*hci.SQESize:][:hci.SQESize]
+	*(*hci.SQE)(unsafe.Pointer(&b[0])) = *e
+}
+
+// getRecord copies the record at index i of a ring, all but its last 8
+// bytes, which the caller has loaded already.
+func getRecord(ring []byte, i uint32, tail uint64, r *hci.Record) {
+	b := ring[int(i)*hci.RecordSize:][:hci.RecordSize]
+	*r = *(*hci.Record)(unsafe.Pointer(&b[0]))
+	r.SetTail(tail)
+}

@@ -1,0 +1,223 @@
+package driver
+
+import (
+	"fmt"
+
+	"github.com/hc1-toolkit/hc1/hal"
+	"github.com/hc1-toolkit/hc1/hal/hci"
+)
+
+// queue is a queue pair (docs/hci.md section 7): the step-driven core. One
+// goroutine owns it at a time; nothing here waits, locks, allocates or reads
+// a clock. SQ-side and CQ-side words live on separate 128-byte lines.
+type queue struct {
+	id   uint16
+	size uint32 // entries of SQ and CQ, a power of two
+	mask uint32
+	sq   buffer
+	cq   buffer
+	db   hal.Region // BAR2
+	page int        // offset of the queue's doorbell page
+
+	// shadow doorbells (section 4.1); nil for the admin queue
+	shadow, event []byte
+
+	sqTail uint32 // free-running: entries produced
+	sqRung uint32 // tail the card was told of
+	sqHead uint32 // entries the card has taken, from SQHD
+
+	_      [128]byte
+	cqHead uint32 // free-running: entries consumed
+	cqRung uint32
+
+	slots []slot
+	free  []uint16
+	stats QueueStats
+}
+
+// QueueStats make batching visible (one doorbell for many entries).
+type QueueStats struct {
+	Submitted    uint64 // commands
+	Completed    uint64
+	Doorbells    uint64 // MMIO writes of SQ tails and CQ heads
+	DoorbellsSav uint64 // shadow updates that needed no MMIO
+	Unexpected   uint64 // completions that matched no outstanding command
+}
+
+// slot is an outstanding command. Its index and generation are the CID: a
+// late completion of an aborted command does not match its successor.
+type slot struct {
+	gen   uint8
+	state uint8
+	op    uint8
+	cqe   hci.CQE
+}
+
+const (
+	slotFree uint8 = iota
+	slotBusy
+	slotDone
+	slotStale // given up on; the card may still answer
+)
+
+// queueDepth bounds what one owner has outstanding.
+const queueDepth = 16
+
+func newQueue(id uint16, size uint32, sq, cq buffer, db hal.Region, page int) *queue {
+	q := &queue{id: id, size: size, mask: size - 1, sq: sq, cq: cq, db: db, page: page}
+	q.slots = make([]slot, queueDepth)
+	q.free = make([]uint16, 0, queueDepth)
+	q.reset()
+	return q
+}
+
+// reset brings the host's half to the state of a queue just created.
+func (q *queue) reset() {
+	clear(q.cq.b)
+	clear(q.sq.b)
+	q.sqTail, q.sqRung, q.sqHead, q.cqHead, q.cqRung = 0, 0, 0, 0, 0
+	q.free = q.free[:0]
+	for i := range q.slots {
+		q.slots[i].state = slotFree
+		q.slots[i].gen = (q.slots[i].gen + 1) & 15
+		q.free = append(q.free, uint16(len(q.slots)-1-i))
+	}
+	if q.shadow != nil {
+		store32(q.shadow, hci.ShadowOffSQT, 0)
+		store32(q.shadow, hci.ShadowOffCQH, 0)
+		store32(q.event, hci.ShadowOffSQT, 0)
+		store32(q.event, hci.ShadowOffCQH, 0)
+	}
+}
+
+// submit writes a command into the SQ and returns its slot. The card is not
+// told before ring, so that several commands share a doorbell.
+func (q *queue) submit(e *hci.SQE) (uint16, error) {
+	if len(q.free) == 0 || q.sqTail-q.sqHead >= q.size-1 {
+		return 0, fmt.Errorf("queue %d: %d commands outstanding: %w", q.id, len(q.slots)-len(q.free), ErrBusy)
+	}
+	i := q.free[len(q.free)-1]
+	q.free = q.free[:len(q.free)-1]
+	s := &q.slots[i]
+	s.state, s.op = slotBusy, e.OPC
+	e.CID = i | uint16(s.gen)<<12
+	putSQE(q.sq.b, q.sqTail&q.mask, e)
+	q.sqTail++
+	q.stats.Submitted++
+	return i, nil
+}
+
+// ring tells the card of new SQ entries, by MMIO only if it does not look.
+func (q *queue) ring() {
+	if q.sqTail == q.sqRung {
+		return
+	}
+	q.doorbell(hci.ShadowOffSQT, hci.DoorbellSQTDBL, q.sqRung, q.sqTail)
+	q.sqRung = q.sqTail
+}
+
+func (q *queue) doorbell(shadowOff, reg int, old, new uint32) {
+	if q.shadow != nil {
+		store32(q.shadow, shadowOff, new) // a full fence too
+		if ev := load32(q.event, shadowOff); new-ev-1 >= new-old {
+			q.stats.DoorbellsSav++
+			return
+		}
+	}
+	q.stats.Doorbells++
+	q.db.Store32(q.page+reg, new&q.mask)
+}
+
+// poll takes up to max completions (bounded work) and returns how many
+// there were. It validates a copy of each: the card is not trusted.
+func (q *queue) poll(max int) int {
+	n := 0
+	for ; n < max; n++ {
+		off := int(q.cqHead&q.mask) * hci.CQESize
+		hi := load64(q.cq.b, off+8)
+		phase := uint16(1 ^ q.cqHead/q.size&1)
+		if uint16(hi>>48)&1 != phase {
+			break
+		}
+		lo := load64(q.cq.b, off)
+		q.cqHead++
+		q.complete(hci.CQE{
+			DW0: uint32(lo), DW1: uint32(lo >> 32),
+			SQHD: uint16(hi), SQID: uint16(hi >> 16), CID: uint16(hi >> 32), Status: uint16(hi >> 48),
+		})
+	}
+	if n > 0 {
+		q.doorbell(hci.ShadowOffCQH, hci.DoorbellCQHDBL, q.cqRung, q.cqHead)
+		q.cqRung = q.cqHead
+	}
+	return n
+}
+
+// complete files one completion. One that matches nothing outstanding is
+// counted and dropped; a head beyond the tail is ignored.
+func (q *queue) complete(c hci.CQE) {
+	if adv := (uint32(c.SQHD) - q.sqHead) & q.mask; adv <= q.sqTail-q.sqHead {
+		q.sqHead += adv
+	}
+	i := c.CID & 0xFFF
+	if c.SQID != q.id || int(i) >= len(q.slots) {
+		q.stats.Unexpected++
+		return
+	}
+	s := &q.slots[i]
+	if uint16(s.gen) != c.CID>>12 {
+		q.stats.Unexpected++
+		return
+	}
+	switch s.state {
+	case slotBusy:
+		s.cqe, s.state = c, slotDone
+		q.stats.Completed++
+	case slotStale:
+		q.release(i)
+		q.stats.Completed++
+	default:
+		q.stats.Unexpected++
+	}
+}
+
+// done returns the completion of a slot and frees it.
+func (q *queue) done(i uint16) (hci.CQE, bool) {
+	s := &q.slots[i]
+	if s.state != slotDone {
+		return hci.CQE{}, false
+	}
+	c := s.cqe
+	q.release(i)
+	return c, true
+}
+
+// pending reports whether the slot's command is still out.
+func (q *queue) pending(i uint16) bool { return q.slots[i].state == slotBusy }
+
+// abandon gives a slot up: its completion, if it ever comes, frees it.
+func (q *queue) abandon(i uint16) {
+	switch q.slots[i].state {
+	case slotBusy:
+		q.slots[i].state = slotStale
+	case slotDone:
+		q.release(i)
+	}
+}
+
+func (q *queue) release(i uint16) {
+	q.slots[i].state = slotFree
+	q.slots[i].gen = (q.slots[i].gen + 1) & 15
+	q.free = append(q.free, i)
+}
+
+// cid is the command id of a slot, for ABORT.
+func (q *queue) cid(i uint16) uint16 { return i | uint16(q.slots[i].gen)<<12 }
+
+// failure turns a completion into an error; nil for SUCCESS.
+func failure(c hci.CQE, op uint8, admin bool) error {
+	if c.Code() == hci.StatusSuccess {
+		return nil
+	}
+	return &CommandError{Command: opName(op, admin), Status: c.Code(), DW0: c.DW0, DW1: c.DW1}
+}

@@ -1,0 +1,3 @@
+module github.com/hc1-toolkit/hc1
+
+go 1.26
