@@ -90,12 +90,16 @@ type waiter struct {
 	vector int
 	end    int64       // when the bound has passed
 	arm    func() bool // asks for the interrupt; false: look again instead
-	spun   bool        // spinning did not pay in the last wait
 }
 
 // blockSlice bounds one block, so that a lost interrupt (or a reset by
 // another goroutine) costs no more than this before memory is looked at.
 const blockSlice = 20 * time.Millisecond
+
+// aliveEvery is how long a wait goes on before configuration space is asked
+// whether the card is still there: a lost card writes no completion, and the
+// bounds of section 23 are seconds.
+const aliveEvery = 250 * time.Millisecond
 
 // spinTurns is how many idle turns pass between looks at the clock: a clock
 // read costs as much as a turn.
@@ -105,6 +109,7 @@ const spinTurns = 16
 func (w *waiter) wait(ready func() (bool, error)) error {
 	c := w.c
 	now := c.clock.Now()
+	look := now + int64(aliveEvery)
 	spinEnd := now + int64(c.cfg.SpinFor)
 	switch c.cfg.Spin {
 	case SpinAlways:
@@ -125,6 +130,12 @@ func (w *waiter) wait(ready func() (bool, error)) error {
 		}
 		if now = c.clock.Now(); now > w.end {
 			return ErrTimeout
+		}
+		if now > look {
+			look = now + int64(aliveEvery)
+			if err := c.gone(); err != nil {
+				return err
+			}
 		}
 		if now < spinEnd || w.vector >= len(c.vectors) {
 			c.clock.Relax()

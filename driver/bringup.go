@@ -194,11 +194,11 @@ func (c *Card) onesAreLoss(reg string) error {
 func (c *Card) makeAdmin() error {
 	var err error
 	if c.read == nil {
-		const r = 2 * hci.PageSize // SQ, shadow page
-		if c.read, err = newArena(c.fn, r, hal.CardReads); err != nil {
+		cells := (c.nqp + 1) * hci.ShadowStride
+		if c.read, err = newArena(c.fn, pages(adminEntries*hci.SQESize, cells), hal.CardReads); err != nil {
 			return err
 		}
-		const w = 5 * hci.PageSize // CQ, health, event page, page buffer
+		w := pages(adminEntries*hci.CQESize, hci.HealthSize, cells, hci.PageSize)
 		if c.write, err = newArena(c.fn, w, hal.CardWrites); err != nil {
 			return err
 		}
@@ -208,9 +208,9 @@ func (c *Card) makeAdmin() error {
 			b    *buffer
 			size int
 		}{
-			{c.read, &sq, adminEntries * hci.SQESize}, {c.read, &c.shadow, hci.PageSize},
+			{c.read, &sq, adminEntries * hci.SQESize}, {c.read, &c.shadow, cells},
 			{c.write, &cq, adminEntries * hci.CQESize}, {c.write, &c.health, hci.HealthSize},
-			{c.write, &c.event, hci.PageSize}, {c.write, &c.page, hci.PageSize},
+			{c.write, &c.event, cells}, {c.write, &c.page, hci.PageSize},
 		} {
 			if *p.b, err = p.a.take(p.size); err != nil {
 				return err

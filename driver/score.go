@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hc1-toolkit/hc1/hal/hci"
@@ -53,11 +54,14 @@ func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
 	w := waiter{c: s.c, gen: s.gen, vector: int(s.l.q.id),
 		end: s.c.clock.Now() + s.prefillBound(len(tokens))*int64(s.c.cfg.Slack),
 		arm: func() bool { s.arm(t.seq); return true }}
-	if err := w.wait(ready); err != nil {
-		if err = s.climb(slot, "PREFILL", ready); err != nil {
-			s.dirty = true
-			return nil, fmt.Errorf("score: %w", err)
-		}
+	err = w.wait(ready)
+	if errors.Is(err, ErrTimeout) {
+		err = s.climb(slot, "PREFILL", ready)
+	}
+	if err != nil {
+		s.l.q.abandon(slot)
+		s.dirty = true
+		return nil, fmt.Errorf("score: %w", err)
 	}
 	want := len(s.kv) + len(tokens)
 	if err := failure(cqe, hci.OpPrefill, false); err != nil {

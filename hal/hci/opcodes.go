@@ -15,7 +15,7 @@ const (
 	AdminFirmwareCommit       = 0x10 // section 20
 	AdminFirmwareDownload     = 0x11 // section 20
 	AdminSelfTest             = 0x14 // CDW10 = code
-	AdminDoorbellBufferConfig = 0x7C // PRP1 = shadow page (R), PRP2 = event index page (W)
+	AdminDoorbellBufferConfig = 0x7C // PRP1 = shadow words (R), PRP2 = event indexes (W)
 	AdminHealthRecordConfig   = 0xC0 // PRP1 = record (W), CDW10 = interval in ms
 	AdminAdapterLoad          = 0xC4 // section 19
 	AdminAdapterUnload        = 0xC5 // section 19
@@ -56,7 +56,7 @@ var AdminOpcodes = []Opcode{
 	{AdminFirmwareCommit, "FIRMWARE_COMMIT", "FIRMWARE", "section 20"},
 	{AdminFirmwareDownload, "FIRMWARE_DOWNLOAD", "FIRMWARE", "section 20"},
 	{AdminSelfTest, "SELF_TEST", "SELFTEST", "CDW10 = code"},
-	{AdminDoorbellBufferConfig, "DOORBELL_BUFFER_CONFIG", "SHADOW", "PRP1 = shadow page (R), PRP2 = event index page (W)"},
+	{AdminDoorbellBufferConfig, "DOORBELL_BUFFER_CONFIG", "SHADOW", "PRP1 = shadow words (R), PRP2 = event indexes (W)"},
 	{AdminHealthRecordConfig, "HEALTH_RECORD_CONFIG", "yes", "PRP1 = record (W), CDW10 = interval in ms"},
 	{AdminAdapterLoad, "ADAPTER_LOAD", "ADAPTERS", "section 19"},
 	{AdminAdapterUnload, "ADAPTER_UNLOAD", "ADAPTERS", "section 19"},

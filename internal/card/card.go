@@ -113,6 +113,8 @@ type Card struct {
 	lastEnd int64 // when the last step ended
 	looking int64 // until then the card does not sleep
 
+	perToken int64 // what the silicon takes for one, ns, on average
+
 	computing bool // the lock is let go
 	worked    bool // the running Step did something
 	faults    *injector
@@ -120,16 +122,19 @@ type Card struct {
 	violated  []Violation
 	nviolated uint64
 	stuckBME  bool
+	signalled uint64
 	counters  Counters
 
 	// scratch, so that the token path does not allocate
-	rec     [hci.RecordSize]byte
-	sqe     [hci.SQESize]byte
-	mask    []byte
-	maskHdr [8]byte
-	work    []float32
-	caps    [hci.CapsSize]byte
-	cmdFree []*command
+	rec      [hci.RecordSize]byte
+	sqe      [hci.SQESize]byte
+	mask     []byte
+	maskHdr  [8]byte
+	work     []float32
+	block    [hci.CardOffMaskLate + 4 - hci.CardOffPrefillNS]byte
+	pickFrom [candidates]float32
+	caps     [hci.CapsSize]byte
+	cmdFree  []*command
 }
 
 // Counters count what the card did, for tests and telemetry.

@@ -27,14 +27,14 @@ const (
 	cfgAERUnc  = cfgAER + 4
 	cfgAERCor  = cfgAER + 16
 
-	commandMemory = 1 << 1
-	commandMaster = 1 << 2
-	devCtlFLR     = 1 << 15
-	devStaFatal   = 1 << 2
+	commandMemory  = 1 << 1
+	commandMaster  = 1 << 2
+	devCtlFLR      = 1 << 15
+	devStaFatal    = 1 << 2
 	devStaNonfatal = 1 << 1
-	devStaPending = 1 << 5
-	msixEnable    = 1 << 15
-	msixFuncMask  = 1 << 14
+	devStaPending  = 1 << 5
+	msixEnable     = 1 << 15
+	msixFuncMask   = 1 << 14
 )
 
 // Bits of AER's uncorrectable status that the card sets.
@@ -123,11 +123,11 @@ func (s *configSpace) toDefault() {
 	binary.LittleEndian.PutUint16(s.b[cfgLnkSta:], lnk)
 }
 
-func (s *configSpace) u16(off int) uint16     { return binary.LittleEndian.Uint16(s.b[off:]) }
+func (s *configSpace) u16(off int) uint16      { return binary.LittleEndian.Uint16(s.b[off:]) }
 func (s *configSpace) set16(off int, v uint16) { binary.LittleEndian.PutUint16(s.b[off:], v) }
-func (s *configSpace) memory() bool           { return s.u16(cfgCommand)&commandMemory != 0 }
-func (s *configSpace) busMaster() bool        { return s.u16(cfgCommand)&commandMaster != 0 }
-func (s *configSpace) d3() bool               { return s.b[cfgPMCSR]&3 == 3 }
+func (s *configSpace) memory() bool            { return s.u16(cfgCommand)&commandMemory != 0 }
+func (s *configSpace) busMaster() bool         { return s.u16(cfgCommand)&commandMaster != 0 }
+func (s *configSpace) d3() bool                { return s.b[cfgPMCSR]&3 == 3 }
 
 // aer sets bits of the uncorrectable error status and reports whether the
 // host has left them unmasked.

@@ -19,7 +19,7 @@ const scriptNumericsID uint32 = 0x80000001
 // whole script has been matched. So an empty match starts the script, a
 // continued one goes on where it is, and a context that strays from the
 // script falls back to the longest beginning it could still be part of. m is
-// kept by the Knuth-Morris-Pratt automaton, in constant time per token.
+// kept by the Knuth-Morris-Pratt automaton, in constant time per token on average.
 type script struct {
 	info Info
 	text []uint32

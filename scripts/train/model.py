@@ -10,12 +10,12 @@ from torch import nn
 
 @dataclass
 class Config:
-    vocab: int = 768
+    vocab: int = 1024
     dim: int = 96
     layers: int = 3
     heads: int = 6
     kv_heads: int = 3
-    ffn: int = 224
+    ffn: int = 192
     context: int = 512
     theta: float = 10000.0
     eps: float = 1e-5

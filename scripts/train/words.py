@@ -6,18 +6,16 @@ model can know: a word that is not here is a word it will never have seen.
 """
 
 ANIMALS = """fox bear rabbit mouse owl cat dog duck hen frog hedgehog squirrel badger otter goat
-sheep pony cow pig turtle crow robin swan wolf deer mole snail beaver donkey lion tiger elephant
-monkey penguin bird horse fish whale dragon bee""".split()
-PEOPLE = """girl boy baker farmer sailor king queen robot giant wizard knight princess child""".split()
-GENDER = dict(girl="she", boy="he", king="he", queen="she", princess="she", wizard="he", hen="she",
+sheep pony cow pig turtle crow wolf deer snail donkey lion tiger elephant monkey penguin bird horse
+dragon bee""".split()
+PEOPLE = """girl boy baker farmer sailor king queen robot knight princess""".split()
+GENDER = dict(girl="she", boy="he", king="he", queen="she", princess="she", hen="she",
               cow="she", robot="it", bee="she")
 HEROES = ANIMALS + PEOPLE
-HELPERS = [a for a in ANIMALS if a not in ("fish", "whale")] + ["baker", "farmer", "sailor", "girl", "boy"]
+HELPERS = [a for a in ANIMALS if a != "dragon"] + ["baker", "farmer", "sailor", "girl", "boy"]
 
-BOYS = """Bram Tom Finn Oskar Ben Hugo Max Leo Sam Pip Jack Otto Rolf Nils Theo Milo Felix Toby Emil
-Gus Ned Karl""".split()
-GIRLS = """Mia Lily Nora Ella Rosa Tilly Anna Ida Luna Ruby Greta Wren Hazel Dora Mabel Clara Olive
-Freya Kate Elsa Poppy June""".split()
+BOYS = """Bram Tom Finn Ben Hugo Max Leo Sam Pip Jack Otto Milo Toby Ned""".split()
+GIRLS = """Mia Lily Nora Ella Rosa Tilly Anna Luna Ruby Greta Hazel Dora Clara Kate""".split()
 
 HERO_ADJ = """little small brave kind clever shy quiet curious gentle young old merry sleepy happy
 careful patient cheerful""".split()
@@ -32,29 +30,25 @@ PLACES = {
     "village": ("in the village", "to the village", "smoke rose from every chimney"),
     "garden": ("in the garden", "to the garden", "the roses smelled sweet"),
     "farm": ("on the farm", "to the farm", "the hay was warm and dry"),
-    "mill": ("near the mill", "to the mill", "the big wheel turned and turned"),
     "bridge": ("under the bridge", "to the bridge", "the stones were cool and green"),
     "cave": ("in the cave", "to the cave", "every sound came back twice"),
     "beach": ("on the beach", "to the beach", "the sand was soft and white"),
     "island": ("on the island", "to the island", "the waves came in from every side"),
     "mountain": ("on the mountain", "to the mountain", "the air was thin and clear"),
     "pond": ("by the pond", "to the pond", "the lilies were open"),
-    "valley": ("in the valley", "to the valley", "a thin mist lay over the fields"),
     "castle": ("in the castle", "to the castle", "the flags moved in the wind"),
     "town": ("in the town", "to the town", "the streets were full of voices"),
     "market": ("near the market", "to the market", "the tables were full of apples and bread"),
-    "barn": ("in the barn", "to the barn", "the straw was golden"),
-    "orchard": ("in the orchard", "to the orchard", "the branches were heavy with fruit"),
     "lighthouse": ("in the lighthouse", "to the lighthouse", "the great light went round and round"),
     "sea": ("by the sea", "to the sea", "the waves rolled in, one after another"),
     "tree": ("in the old tree", "to the old tree", "the leaves were green and gold"),
 }
 
-OBJECTS = """kite drum lamp key bell hat scarf boat ball book basket cup coin flute map ring rope shell
-stone spoon blanket button clock box feather umbrella star flower""".split()
+OBJECTS = """kite drum lamp key bell hat boat ball book basket cup coin flute map ring rope stone spoon clock
+feather flower star""".split()
 COLOURS = "red blue green yellow white black brown golden silver orange grey pink".split()
 
-FOODS = ["bread", "soup", "honey", "cake", "cheese", "pie", "milk", "berries", "apples", "nuts", "plums",
+FOODS = ["bread", "soup", "honey", "cake", "cheese", "pie", "pears", "berries", "apples", "nuts", "plums",
          "carrots"]
 
 # adjective: (what it was like at the start, what it was like at the end)
@@ -72,7 +66,6 @@ WEATHER = {
 SEASON_OF = dict(sunny="spring summer autumn", windy="spring autumn winter", rainy="spring summer autumn", snowy="winter",
                  foggy="autumn winter", cold="winter", warm="spring summer", stormy="summer autumn winter",
                  cloudy="spring summer autumn winter")
-WATER = ["river", "lake", "pond", "sea", "island", "beach"]
 WEATHER_NOUN = dict(sunny="sun", windy="wind", rainy="rain", snowy="snow", foggy="fog", stormy="storm",
                     cloudy="clouds", cold="cold", warm="summer")
 TIMES = ["morning", "afternoon", "evening", "day"]
@@ -224,7 +217,8 @@ museum library theatre stadium bank hotel restaurant kitchen bathroom elevator d
 transistor laser magnet battery engine satellite telescope microscope molecule atom galaxy black hole war peace love
 money freedom justice music winter holiday birthday wedding dream shadow secret treasure diamond sword shield crown
 potion spell machine tower tunnel temple pyramid city country ocean glacier waterfall cactus mushroom pumpkin coffee
-tea chess poker marathon""".split()
+tea chess poker marathon wizard giant fish whale mole swan robin beaver scarf shell blanket button box
+umbrella""".split()
 UNKNOWN_HELD = """submarine tomato violin skeleton mosquito lobster hamster panther juggler banker trumpet ladder pepper
 wagon bakery canyon comet cathedral spaceship captain chimney cricket dentist emperor falcon garage""".split()
 

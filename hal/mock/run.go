@@ -1,0 +1,106 @@
+package mock
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/hc1-toolkit/hc1/internal/card"
+)
+
+// How long the card's goroutine spins rather than sleeps: a timer comes some
+// 60 µs late, a wake of a sleeping goroutine costs some 10 µs.
+const (
+	spinBefore = 200 * time.Microsecond // when a step is that near
+	spinIdle   = 50 * time.Microsecond  // after the last work
+)
+
+// runner is the goroutine that steps a card in real time.
+type runner struct {
+	poked    atomic.Bool
+	sleeping atomic.Bool
+	bell     chan struct{}
+	quit     atomic.Bool
+	done     chan struct{}
+}
+
+func (r *runner) start(m *Mock) {
+	r.bell = make(chan struct{}, 1)
+	r.done = make(chan struct{})
+	go r.loop(m)
+}
+
+// poke says that a register was written.
+func (r *runner) poke() {
+	r.poked.Store(true)
+	if r.sleeping.Load() {
+		select {
+		case r.bell <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (r *runner) stop() {
+	if r.done == nil {
+		return
+	}
+	r.quit.Store(true)
+	r.poke()
+	<-r.done
+}
+
+func (r *runner) loop(m *Mock) {
+	defer close(r.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for !r.quit.Load() {
+		r.poked.Store(false)
+		m.mu.Lock()
+		now := m.elapsed()
+		next := m.card.Step(now)
+		m.mu.Unlock()
+		for i := 0; m.hosts.Load() > 0 && i < 100; i++ {
+			runtime.Gosched()
+		}
+		if next <= now {
+			continue
+		}
+		if next == card.Idle || time.Duration(next-now) > spinBefore {
+			if !r.spin(m, now+int64(spinIdle)) {
+				r.sleep(m, timer, next)
+			}
+			continue
+		}
+		r.spin(m, next)
+	}
+}
+
+// spin waits until t and reports whether it was poked before.
+func (r *runner) spin(m *Mock, t int64) bool {
+	for !r.poked.Load() {
+		if m.elapsed() >= t {
+			return false
+		}
+		runtime.Gosched()
+	}
+	return true
+}
+
+// sleep blocks until it is poked, or shortly before t.
+func (r *runner) sleep(m *Mock, timer *time.Timer, t int64) {
+	r.sleeping.Store(true)
+	defer r.sleeping.Store(false)
+	if r.poked.Load() { // came before the bell was looked at
+		return
+	}
+	if t == card.Idle {
+		<-r.bell
+		return
+	}
+	timer.Reset(time.Duration(t-m.elapsed()) - spinBefore/2)
+	select {
+	case <-r.bell:
+	case <-timer.C:
+	}
+}
