@@ -101,6 +101,10 @@ const blockSlice = 20 * time.Millisecond
 // bounds of section 23 are seconds.
 const aliveEvery = 250 * time.Millisecond
 
+// fruitlessSpin is half of how long a wait polls after its first interrupt
+// that announced nothing.
+const fruitlessSpin = 5 * time.Microsecond
+
 // spinTurns is how many idle turns pass between looks at the clock: a clock
 // read costs as much as a turn.
 const spinTurns = 16
@@ -117,6 +121,7 @@ func (w *waiter) wait(ready func() (bool, error)) error {
 	case SpinOff:
 		spinEnd = now
 	}
+	fruitless := 0
 	for turn := 1; ; turn++ {
 		if ok, err := ready(); ok || err != nil {
 			return err
@@ -163,5 +168,10 @@ func (w *waiter) wait(ready func() (bool, error)) error {
 				return err
 			}
 		}
+		// An interrupt that announced nothing: the card has not got round to
+		// what is waited for, or is stuck. Poll for a while, longer each
+		// time, rather than ask for the next one at once.
+		fruitless++
+		spinEnd = c.clock.Now() + int64(fruitlessSpin)<<min(fruitless, 8)
 	}
 }

@@ -81,6 +81,9 @@ type Card struct {
 	closed  bool
 	stats   Stats
 
+	ownMu sync.Mutex
+	owned map[uint32]bool // SIDs of this driver's open sessions
+
 	lanes chan *lane // idle session lanes
 	all   []*lane
 }
@@ -103,7 +106,7 @@ func Open(ctx context.Context, fn hal.Function, cfg Config) (*Card, error) {
 	if cfg.Slack == 0 {
 		cfg.Slack = 1
 	}
-	c := &Card{fn: fn, cfg: cfg, log: cfg.Log, clock: cfg.Clock}
+	c := &Card{fn: fn, cfg: cfg, log: cfg.Log, clock: cfg.Clock, owned: map[uint32]bool{}}
 	if err := c.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring-up: %w", err), fn.Close())
 	}

@@ -27,13 +27,13 @@ func TestFaults(t *testing.T) {
 	}{
 		{fault: "lost-irq@irq#40"},
 		{fault: "lost-irq%0.5"},
-		{fault: "stuck-queue@sqe#1", err: driver.ErrTimeout, after: func(t *testing.T, c *driver.Card) {
+		{fault: "stuck-queue@sqe#11", err: driver.ErrTimeout, after: func(t *testing.T, c *driver.Card) {
 			if c.Stats().Rebuilds.Load()+c.Stats().Aborts.Load() == 0 {
 				t.Error("no rung was climbed")
 			}
 		}},
 		{fault: "corrupt-record@record#10", err: driver.ErrProtocol},
-		{fault: "corrupt-cqe@cqe#44", err: driver.ErrTimeout},
+		{fault: "corrupt-cqe@cqe#8", err: driver.ErrTimeout},
 		{fault: "slow-token@token#20,ns=50000000"},
 		{fault: "slow-token@token#20,ns=30000000000", err: driver.ErrTimeout},
 		{fault: "fatal@token#7", err: driver.ErrReset},
@@ -112,6 +112,21 @@ func TestBringUpFaults(t *testing.T) {
 			wantErr(t, err, want)
 			settle(t, before)
 		})
+	}
+}
+
+// An OPEN whose completion is lost leaves a session on the card that nobody
+// knows: the driver finds it in the SESSIONS log and closes it.
+func TestOrphanIsClosed(t *testing.T) {
+	w, err := tryOpen(t, options{Options: mock.Options{Clock: mock.Virtual}, fault: "corrupt-cqe@cqe#6", breaks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.card.Close(context.Background())
+	_, err = w.card.OpenSession(context.Background(), driver.SessionConfig{})
+	wantErr(t, err, driver.ErrTimeout)
+	for range w.card.Sessions() { // all of them can still be had
+		w.session()
 	}
 }
 

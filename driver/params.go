@@ -51,7 +51,7 @@ func (s *Session) encode(e *hci.SQE, p *Params, epoch uint16) error {
 	case n < 0:
 		return fmt.Errorf("max tokens %d: %w", n, ErrInvalid)
 	case n == 0 || n > room:
-		n = max(room, 1)
+		n = int(caps.Context) // ends with reason CONTEXT
 	}
 	e.Put(hci.GenerateMaxTokens, uint64(n))
 	e.Put(hci.GenerateEpoch, uint64(epoch))

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -230,9 +231,9 @@ func (t *Stream) completions() {
 	}
 	take(&t.truncate, hci.OpTruncate)
 	if cqe, ok := take(&t.prefill, hci.OpPrefill); ok && t.err == nil {
-		t.kvLen = t.kvLen + len(t.fed)
-		if int(cqe.DW1) != t.kvLen {
-			t.err = fmt.Errorf("PREFILL: card has %d tokens, host %d: %w", cqe.DW1, t.kvLen, ErrProtocol)
+		t.prefilled = true
+		if want := t.res.Cached + len(t.fed); int(cqe.DW1) != want {
+			t.err = fmt.Errorf("PREFILL: card has %d tokens, host %d: %w", cqe.DW1, want, ErrProtocol)
 		}
 	}
 	if cqe, ok := take(&t.generate, hci.OpGenerate); ok {
@@ -254,16 +255,15 @@ func (t *Stream) finish() {
 	t.res.EnergyUJ = load64(b, hci.CardOffEnergyUJ)
 	t.res.Late = load32(b, hci.CardOffLate)
 	t.res.MaskLate = load32(b, hci.CardOffMaskLate)
-	// Only a GENERATE that went well says how many tokens are in KV. After
-	// any other the host keeps what it knows to be there, and has the card
-	// truncate to it before the next prompt.
 	switch {
 	case !t.settled:
-		s.kv, s.dirty = s.kv[:min(t.kvLen, len(s.kv))], true
+		t.unsettle()
 	case t.kvLen > len(s.kv):
 		t.err = fmt.Errorf("GENERATE: card has %d tokens, host %d: %w", t.kvLen, len(s.kv), ErrProtocol)
+		t.unsettle()
 	case t.err == nil && (!t.ended || t.seq != t.final):
 		t.err = fmt.Errorf("GENERATE ended at record %d, have %d: %w", t.final, t.seq, ErrProtocol)
+		t.unsettle()
 	default:
 		s.kv = s.kv[:t.kvLen]
 	}
@@ -277,13 +277,30 @@ func (t *Stream) finish() {
 	t.end(t.err)
 }
 
+// unsettle keeps of the KV's contents what is certain whatever became of the
+// stream's commands; the session asks the card before its next one.
+func (t *Stream) unsettle() {
+	s := t.s
+	sure := t.res.Cached
+	switch {
+	case t.res.Tokens > 0: // a token was sampled, so the prompt was prefilled
+		sure += len(t.fed) + t.res.Tokens - 1
+	case t.prefilled:
+		sure += len(t.fed)
+	}
+	s.kv, s.stale = s.kv[:min(sure, len(s.kv))], true
+}
+
 // end releases the session from the stream.
 func (t *Stream) end(err error) {
 	if t.over {
 		return
 	}
 	t.over, t.err = true, err
-	if err != io.EOF && t.res.Reason == ReasonNone {
+	switch {
+	case errors.Is(err, ErrCancelled):
+		t.res.Reason = ReasonCancelled
+	case err != io.EOF:
 		t.res.Reason = ReasonError
 	}
 	q := t.s.l.q

@@ -93,8 +93,7 @@ func (t *Stream) rescue() error {
 		return err
 	}
 	t.truncate, t.prefill, t.generate, t.cancelSent = -1, -1, -1, -1
-	s.dirty = true
-	s.kv = s.kv[:min(t.kvLen, len(s.kv))]
+	t.unsettle()
 	return fmt.Errorf("no record in %v; queue %d was rebuilt: %w", time.Duration(t.bound), s.l.q.id, ErrTimeout)
 }
 
@@ -151,6 +150,28 @@ func (s *Session) rebuild(what string) error {
 		return c.resetLocked(fmt.Sprintf("queue %d could not be rebuilt", q.id))
 	}
 	return err
+}
+
+// reap closes sessions that are open on the card and belong to nobody: what
+// an OPEN or FORK leaves whose completion never came. l is the lane of the
+// failed command, its queue pair rebuilt.
+func (c *Card) reap(l *lane) {
+	open, err := c.SessionLog(context.Background())
+	if err != nil {
+		c.log.Warn("ladder: sessions cannot be listed", "err", err)
+		return
+	}
+	c.ownMu.Lock()
+	defer c.ownMu.Unlock()
+	for _, e := range open {
+		if e.SID == allOnes || c.owned[e.SID] {
+			continue
+		}
+		s := &Session{c: c, l: l, gen: l.gen - 1}
+		sqe := hci.SQE{OPC: hci.OpClose, SID: e.SID}
+		_, err := s.run(&sqe, int64(boundIO))
+		c.log.Warn("ladder: orphan session closed", "sid", e.SID, "err", err)
+	}
 }
 
 // Reset takes the card down and up again by FLR. All sessions are gone.

@@ -12,7 +12,7 @@ import (
 // one at position 0 its log-probability given those before it, with the best
 // candidates in its place: Token.Candidates[0] is the token itself.
 func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("score: %w", err)
 	}
 	if s.c.caps.Features&hci.FeatureScore == 0 {
@@ -60,12 +60,12 @@ func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
 	}
 	if err != nil {
 		s.l.q.abandon(slot)
-		s.dirty = true
+		s.stale = true
 		return nil, fmt.Errorf("score: %w", err)
 	}
 	want := len(s.kv) + len(tokens)
 	if err := failure(cqe, hci.OpPrefill, false); err != nil {
-		s.dirty = true
+		s.stale = true
 		return nil, err
 	}
 	switch {
@@ -76,7 +76,7 @@ func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
 		bad = fmt.Errorf("scores end at position %d of %d: %w", t.pos, want, ErrProtocol)
 	}
 	if bad != nil {
-		s.dirty = true
+		s.stale = true
 		return nil, fmt.Errorf("score: %w", bad)
 	}
 	s.kv = append(s.kv, tokens...)

@@ -27,6 +27,7 @@ type Session struct {
 	stream *Stream  // the one that has not ended, or nil
 	open   bool
 	dirty  bool // the card's KV may hold more than kv: truncate first
+	stale  bool // the outcome of a command is not known: resync first
 }
 
 // OpenSession takes a session slot. When all are in use it waits for one
@@ -65,11 +66,21 @@ func (c *Card) openOn(ctx context.Context, l *lane, e *hci.SQE, cfg SessionConfi
 	e.Put(hci.OpenIV, uint64(l.q.id))
 	e.Put(hci.OpenReserve, uint64(cfg.Reserve))
 	s := &Session{c: c, l: l, gen: l.gen - 1, cfg: cfg, open: true, kv: make([]uint32, 0, c.caps.Context)}
+	// Nobody else opens sessions between the command and its entry in owned:
+	// reap must not take this one for an orphan.
+	c.ownMu.Lock()
 	cqe, err := s.command(ctx, e)
+	if err == nil {
+		s.sid = cqe.DW0
+		c.owned[s.sid] = true
+	}
+	c.ownMu.Unlock()
 	if err != nil {
+		if errors.Is(err, ErrTimeout) {
+			c.reap(l)
+		}
 		return nil, err
 	}
-	s.sid = cqe.DW0
 	if s.slot() >= int(c.caps.Sessions) {
 		return nil, fmt.Errorf("OPEN gave slot %d of %d: %w", s.slot(), c.caps.Sessions, ErrProtocol)
 	}
@@ -85,14 +96,17 @@ func (s *Session) Len() int { return len(s.kv) }
 func (s *Session) Tokens() []uint32 { return s.kv }
 
 // usable returns why a new command cannot be given now.
-func (s *Session) usable() error {
+func (s *Session) usable(ctx context.Context) error {
 	switch {
 	case !s.open:
 		return ErrClosed
 	case s.stream != nil:
 		return fmt.Errorf("the session's stream has not ended: %w", ErrBusy)
 	}
-	return s.c.alive(s.gen)
+	if err := s.c.alive(s.gen); err != nil {
+		return err
+	}
+	return s.resync(ctx)
 }
 
 // command submits one I/O command and waits for it, up the ladder if the
@@ -142,7 +156,7 @@ func (s *Session) finish(i uint16, op uint8, bound int64) (hci.CQE, error) {
 
 // Truncate drops the tokens from position n on.
 func (s *Session) Truncate(ctx context.Context, n int) error {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return fmt.Errorf("truncate: %w", err)
 	}
 	if n < 0 || n > len(s.kv) {
@@ -159,7 +173,7 @@ func (s *Session) Truncate(ctx context.Context, n int) error {
 
 // Prefill appends tokens to the KV.
 func (s *Session) Prefill(ctx context.Context, tokens []uint32) error {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return fmt.Errorf("prefill: %w", err)
 	}
 	if s.dirty {
@@ -176,7 +190,7 @@ func (s *Session) Prefill(ctx context.Context, tokens []uint32) error {
 	}
 	cqe, err := s.run(&e, s.prefillBound(len(tokens)))
 	if err != nil {
-		s.dirty = true // a cancelled PREFILL keeps the chunks that were done
+		s.stale = true // a cancelled PREFILL keeps the chunks that were done
 		return err
 	}
 	if want := len(s.kv) + len(tokens); int(cqe.DW1) != want {
@@ -216,7 +230,7 @@ func (s *Session) prefillBound(n int) int64 {
 // Fork copies the session, KV and all, to a new one that any goroutine may
 // own. The source must have no running stream.
 func (s *Session) Fork(ctx context.Context) (*Session, error) {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("fork: %w", err)
 	}
 	if s.c.caps.Features&hci.FeatureFork == 0 {
@@ -248,15 +262,62 @@ func (s *Session) Close() error {
 		err = s.stream.Close()
 	}
 	s.open = false
+	defer s.c.disown(s.sid)
 	if s.c.alive(s.gen) == nil {
-		e := hci.SQE{OPC: hci.OpClose, SID: s.sid}
-		if _, cerr := s.run(&e, int64(boundIO)); cerr != nil && s.c.alive(s.gen) == nil {
-			// The card may still write to the ring: the lane is not reused
-			// before its queue pair, and with it the card, was reset.
-			return errors.Join(err, cerr, s.c.reset("CLOSE failed"), s.release())
+		if cerr := s.sendClose(); cerr != nil && s.c.alive(s.gen) == nil {
+			// The card may still write to the ring: the lane must not be used
+			// again before the card was reset.
+			err = errors.Join(err, cerr, s.c.reset("CLOSE failed"))
 		}
 	}
 	return errors.Join(err, s.release())
+}
+
+// sendClose sends CLOSE, twice if its completion was lost on the way: the
+// session may be closed already then.
+func (s *Session) sendClose() error {
+	var err error
+	for range 2 {
+		e := hci.SQE{OPC: hci.OpClose, SID: s.sid}
+		if _, err = s.run(&e, int64(boundIO)); !errors.Is(err, ErrTimeout) {
+			break
+		}
+	}
+	if code, _ := StatusOf(err); code == hci.StatusSessionInvalid {
+		return nil
+	}
+	return err
+}
+
+// resync asks the card where the session is, after a command whose outcome
+// the host does not know.
+func (s *Session) resync(ctx context.Context) error {
+	if !s.stale {
+		return nil
+	}
+	b, err := s.c.Log(ctx, hci.LogSessions, s.slot()*64, 64, true)
+	if err != nil {
+		return err
+	}
+	var e hci.SessionEntry
+	if err := hci.Unmarshal(b, &e); err != nil {
+		return err
+	}
+	if e.SID != s.sid || e.KVLen > s.c.caps.Context {
+		return fmt.Errorf("slot %d holds session %#x with %d tokens: %w", s.slot(), e.SID, e.KVLen, ErrProtocol)
+	}
+	s.kv = s.kv[:min(len(s.kv), int(e.KVLen))]
+	s.dirty = int(e.KVLen) > len(s.kv)
+	s.l.epoch, s.l.seq = e.Epoch, e.Sequence
+	store32(s.l.host.b, hci.HostOffHead, e.Sequence)
+	s.stale = false
+	return nil
+}
+
+func (c *Card) disown(sid uint32) {
+	c.ownMu.Lock()
+	delete(c.owned, sid)
+	c.ownMu.Unlock()
 }
 
 func (s *Session) release() error {

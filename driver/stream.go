@@ -92,17 +92,18 @@ type Stream struct {
 	truncate, prefill, generate int // slots; -1: none or done
 	fed                         []uint32
 
-	progress int64 // when the card last moved on
-	bound    int64 // longest time without progress
-	ended    bool  // a record with a stop reason was seen
-	stop     uint8
-	final    uint32 // sequence after the last record, from the CQE
-	complete bool   // the CQE was seen
-	settled  bool   // and it was a good one
-	kvLen    int
-	err      error // why the stream ends; io.EOF when well
-	over     bool
-	res      Result
+	progress  int64 // when the card last moved on
+	bound     int64 // longest time without progress
+	ended     bool  // a record with a stop reason was seen
+	stop      uint8
+	final     uint32 // sequence after the last record, from the CQE
+	complete  bool   // the CQE was seen
+	settled   bool   // and it was a good one
+	kvLen     int    // what it says is in KV
+	prefilled bool   // PREFILL ended well
+	err       error  // why the stream ends; io.EOF when well
+	over      bool
+	res       Result
 
 	cancel     atomic.Bool
 	cancelSent int // slot of CANCEL; -1: none
@@ -116,7 +117,7 @@ type Stream struct {
 // busy until the stream has ended. When ctx ends the stream is cancelled on
 // the card.
 func (s *Session) Generate(ctx context.Context, prompt []uint32, p Params) (*Stream, error) {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
 	if ctx.Err() != nil {
@@ -152,7 +153,7 @@ func (t *Stream) submit(prompt []uint32) error {
 			return err
 		}
 	}
-	t.res.Prompt, t.res.Cached, t.kvLen = len(prompt), keep, keep
+	t.res.Prompt, t.res.Cached = len(prompt), keep
 	start := keep + len(t.fed)
 	if start >= int(s.c.caps.Context) {
 		return fmt.Errorf("a prompt of %d tokens leaves no room in the context of %d: %w", start, s.c.caps.Context, ErrInvalid)

@@ -187,6 +187,7 @@ func TestSlowReader(t *testing.T) {
 			if got := w.generate(other, []uint32{1}, driver.Params{MaxTokens: 100}); len(got) != 100 {
 				t.Fatalf("another session got %d tokens", len(got))
 			}
+			time.Sleep(10 * time.Millisecond) // the card goes to sleep on the ring
 		}
 		n, err := st.Next(buf)
 		for _, tok := range buf[:n] {

@@ -1,115 +1,123 @@
-// Package sampler is the sampler of HCI 1.0 (docs/hci.md section 16): integer
-// arithmetic from the candidates' logits to the index of one of them, so that
-// the same logits and seed give the same token on every card.
+// Package sampler is section 16 of docs/hci.md: integer sampling, so that the
+// same logits and seed give the same token on every card.
 package sampler
 
 import (
 	"math"
-	"math/bits"
 
 	"github.com/hc1-toolkit/hc1/hal/hci"
 )
 
-// Params are the sampler's inputs from GENERATE.
+// Params are the sampling fields of GENERATE.
 type Params struct {
-	K       int    // candidates to consider, at most those given
-	Greedy  bool   // take the best
+	K       int    // candidates to draw from; 0 or less means all that there are
+	Greedy  bool   // take the best one; the rest is ignored
 	InvTemp uint32 // 1 / temperature, Q16.16
 	TopP    uint32 // Q16.16, 1..65536
 	Seed    uint64
 	Choice  uint16
 }
 
-// log2e is log2 e in Q16 (94548 / 65536), step 2 of section 16.
-const log2e = 94548
+const (
+	most = 1<<31 - 1 // where D and E saturate
+	log2 = 94548     // log2 e, Q16.16
+)
 
-// maxQ is where the Q16.16 quantities of steps 1 and 2 saturate.
-const maxQ = 1<<31 - 1
-
-// Pick returns the index of the candidate taken. logits are the candidates',
-// best first; there must be at least one. It neither fails nor allocates.
+// Pick returns the index of the candidate taken at a position, or -1 when
+// there is none. logits are sorted, best first; those beyond MaxCandidates or
+// p.K are not looked at. draw counts the draws at the position from 0.
 func Pick(logits []float32, p Params, position, draw uint32) int {
-	k := min(p.K, len(logits), hci.MaxCandidates)
-	if p.Greedy || k <= 1 {
-		return 0
+	k := min(len(logits), hci.MaxCandidates)
+	if p.K > 0 {
+		k = min(k, p.K)
 	}
-	var w [hci.MaxCandidates]uint64
+	if k <= 1 || p.Greedy {
+		return min(k, 1) - 1
+	}
+	var w [hci.MaxCandidates]uint32
 	sum := uint64(0)
-	for i, l := range logits[:k] {
-		w[i] = weight(distance(logits[0], l), p.InvTemp)
-		sum += w[i]
+	for i := range k {
+		w[i] = weight(logits[0], logits[i], p.InvTemp)
+		sum += uint64(w[i])
 	}
-	// Step 4: the fewest leading candidates with enough of the sum.
-	keep, c := 0, uint64(0)
-	for keep < k {
-		c += w[keep]
-		keep++
-		if c<<16 >= sum*uint64(p.TopP) {
+	kept, c := 0, uint64(0)
+	for kept < k {
+		c += uint64(w[kept])
+		kept++
+		if c<<16 >= sum*uint64(p.TopP) { // at most 2^31 * 2^32
 			break
 		}
 	}
-	r := Philox([4]uint32{position, draw, uint32(p.Choice), 0}, [2]uint32{uint32(p.Seed), uint32(p.Seed >> 32)})[0]
-	t := uint64(r) * c >> 32
+	r := Philox([4]uint32{position, draw, uint32(p.Choice), 0}, [2]uint32{uint32(p.Seed), uint32(p.Seed >> 32)})
+	t := uint64(r[0]) * c >> 32
 	run := uint64(0)
-	for i := range keep {
-		run += w[i]
+	for i := range kept {
+		run += uint64(w[i])
 		if run > t {
 			return i
 		}
 	}
-	return keep - 1
+	return 0 // only when every weight is 0
 }
 
-// distance is D of step 1: how far l is below the best logit, Q16.16. The
-// product by 65536 is exact; the subtraction rounds once, in f32.
-func distance(best, l float32) uint64 {
-	d := float32(best-l) * 65536
-	if !(d > 0) { // equal, or not a number
+// weight is steps 1 to 3 of section 16 for one candidate.
+func weight(best, l float32, invTemp uint32) uint32 {
+	d := best - l
+	// Scaling by a power of two in float64 is exact for every float32, and
+	// the conversion of a value that is not negative is its floor.
+	scaled := float64(d) * 65536
+	fixed := uint64(most)
+	switch {
+	case math.IsInf(float64(l), -1) || d != d:
 		return 0
+	case scaled < 0: // not sorted: a caller's mistake must not index past W
+		fixed = 0
+	case scaled < most:
+		fixed = uint64(scaled)
 	}
-	if d >= maxQ {
-		return maxQ
-	}
-	return uint64(d)
-}
-
-// weight is w of steps 2 and 3, between 0 and 2^28.
-func weight(d uint64, invTemp uint32) uint64 {
-	e := min(d*uint64(invTemp)>>16, maxQ)
-	y := e * log2e >> 16
-	n, f := y>>16, y&0xFFFF
+	e := min(fixed*uint64(invTemp)>>16, most)
+	y := e * log2 >> 16
+	n, f := y>>16, uint32(y&0xFFFF)
 	if n > 31 {
 		return 0
 	}
-	a, b := uint64(hci.Weights[f>>8]), uint64(hci.Weights[f>>8+1])
+	a, b := hci.Weights[f>>8], hci.Weights[f>>8+1]
 	return (a - (a-b)*(f&0xFF)>>8) >> n
 }
 
-// Philox is Philox4x32-10 (Salmon et al., 2011).
-func Philox(x [4]uint32, key [2]uint32) [4]uint32 {
+// Philox is Philox4x32-10.
+func Philox(counter [4]uint32, key [2]uint32) [4]uint32 {
+	x0, x1, x2, x3 := counter[0], counter[1], counter[2], counter[3]
+	k0, k1 := key[0], key[1]
 	for range 10 {
-		hi0, lo0 := bits.Mul32(x[0], 0xD2511F53)
-		hi1, lo1 := bits.Mul32(x[2], 0xCD9E8D57)
-		x = [4]uint32{hi1 ^ x[1] ^ key[0], lo1, hi0 ^ x[3] ^ key[1], lo0}
-		key[0] += 0x9E3779B9
-		key[1] += 0xBB67AE85
+		p0, p1 := uint64(x0)*0xD2511F53, uint64(x2)*0xCD9E8D57
+		x0, x1, x2, x3 = uint32(p1>>32)^x1^k0, uint32(p1), uint32(p0>>32)^x3^k1, uint32(p0)
+		k0 += 0x9E3779B9
+		k1 += 0xBB67AE85
 	}
-	return x
+	return [4]uint32{x0, x1, x2, x3}
 }
 
-// InvTemp converts a temperature to INVTEMP; temperatures so low that the
-// result would not fit give the largest value, which is greedy in effect.
+// InvTemp converts a temperature for INVTEMP: 65536 / temperature to the
+// nearest, halves away from zero. Temperatures at or below 2^-16, and NaN,
+// give 2^32 - 1; those above 131072 give 0, which makes the candidates equal.
+// Temperature 0 is a host's word for GREEDY; this does not set it.
 func InvTemp(temperature float64) uint32 {
-	if !(temperature > 0) {
+	v := math.Round(65536 / temperature)
+	if !(temperature > 0) || v > math.MaxUint32 {
 		return math.MaxUint32
 	}
-	return uint32(min(math.Round(65536/temperature), math.MaxUint32))
+	return uint32(v)
 }
 
-// TopP converts a probability to TOPP, between 1 and 65536.
+// TopP converts a probability for TOPP: p * 65536 to the nearest, halves away
+// from zero, clamped to 1..65536. NaN gives 65536, which keeps all candidates.
 func TopP(p float64) uint32 {
-	if !(p > 0) {
+	switch v := math.Round(p * 65536); {
+	case v < 1:
 		return 1
+	case v < 65536:
+		return uint32(v)
 	}
-	return uint32(max(1, min(math.Round(p*65536), 65536)))
+	return 65536
 }

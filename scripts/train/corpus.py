@@ -84,7 +84,7 @@ class World(dict):
             name = r.choice(W.GIRLS if g == "she" else W.BOYS)
         self.name = name
         self.fname = None
-        if r.random() < 0.5:
+        if r.random() < 0.3:
             self.fname = r.choice(W.GIRLS if fg == "she" else W.BOYS)
             if self.fname == self.name:
                 self.fname = None
@@ -134,10 +134,10 @@ class World(dict):
 
     def __getitem__(self, k):
         if k == "H" or k == "Hc":
-            s = self.name if self.name and self.r.random() < 0.7 else "the " + self["hero"]
+            s = self.name if self.name and self.r.random() < 0.8 else "the " + self["hero"]
             return cap(s) if k == "Hc" else s
         if k == "F" or k == "Fc":
-            s = self.fname if self.fname and self.r.random() < 0.5 else "the " + self["helper"]
+            s = self.fname if self.fname and self.r.random() < 0.4 else "the " + self["helper"]
             return cap(s) if k == "Fc" else s
         return super().__getitem__(k)
 
@@ -684,6 +684,45 @@ def name_chat(r):
     return r.choice(["My name is {n}.", "I am {n}.", "Hello, my name is {n}.", "Hi, I am {n}."]).format(n=n), r.choice([f"Hello, {n}! It is nice to meet you.", f"Hello, {n}! How can I help you?"]), n
 
 
+def recall(r):
+    """A question about what was said a moment ago. Besides being useful, these
+    short texts teach the network to look back, which the tales then need."""
+    k = r.randrange(7)
+    h1, h2, h3 = r.sample(W.HEROES, 3)
+    n1, n2 = r.sample(W.BOYS + W.GIRLS, 2)
+    o1, o2 = r.sample(W.OBJECTS, 2)
+    c1, c2 = r.sample(W.COLOURS, 2)
+    p1, p2 = (W.PLACES[x][0] for x in r.sample(list(W.PLACES), 2))
+    f1, f2 = r.sample(W.FOODS, 2)
+    if k == 0:
+        x = r.choice([h1, n1, o1, f"{h1}, {h2}", f"{h1}, {h2}, {h3}", f"{c1} {o1}", f"{n1} and {n2}", f"{h1} and {h2}", f"{c1}, {c2}", f"the {c1} {o1}"])
+        return r.choice([f"Say {x}.", f"Repeat {x}.", f"Repeat after me: {x}.", f"Please say {x}."]), r.choice([f"You said {x}.", f"I say {x}."])
+    if k == 1:
+        return r.choice([f"My {h1} is called {n1}. What is my {h1} called?", f"I have {a(h1)} named {n1}. What is the name of my {h1}?"]), f"Your {h1} is called {n1}."
+    if k == 2:
+        t, q, ans = f"The {h1} has {a(c1)} {o1} and the {h2} has {a(c2)} {o2}.", *r.choice([
+            (f"Who has the {o1}?", f"The {h1} has the {o1}."), (f"Who has the {o2}?", f"The {h2} has the {o2}."),
+            (f"What colour is the {o1}?", f"The {o1} is {c1}."), (f"What colour is the {o2}?", f"The {o2} is {c2}."),
+            (f"What does the {h1} have?", f"The {h1} has {a(c1)} {o1}."), (f"What does the {h2} have?", f"The {h2} has {a(c2)} {o2}.")])
+    elif k == 3:
+        t, q, ans = f"{n1} is {a(h1)} and {n2} is {a(h2)}.", *r.choice([
+            (f"What is {n1}?", f"{n1} is {a(h1)}."), (f"What is {n2}?", f"{n2} is {a(h2)}."),
+            (f"Who is the {h1}?", f"The {h1} is {n1}."), (f"What is the {h2} called?", f"The {h2} is called {n2}.")])
+    elif k == 4:
+        t, q, ans = f"The {h1} lives {p1}. The {h2} lives {p2}.", *r.choice([
+            (f"Where does the {h1} live?", f"The {h1} lives {p1}."), (f"Where does the {h2} live?", f"The {h2} lives {p2}."),
+            (f"Who lives {p1}?", f"The {h1} lives {p1}."), (f"Who lives {p2}?", f"The {h2} lives {p2}.")])
+    elif k == 5:
+        t, q, ans = f"{n1} the {h1} likes {f1}. {n2} the {h2} likes {f2}.", *r.choice([
+            (f"What does {n1} like?", f"{n1} likes {f1}."), (f"What does the {h2} like?", f"The {h2} likes {f2}."),
+            (f"Who likes {f1}?", f"{n1} the {h1} likes {f1}."), (f"Who likes {f2}?", f"{n2} the {h2} likes {f2}.")])
+    else:
+        t, q, ans = f"{n1} gave {n2} {a(c1)} {o1}.", *r.choice([
+            (f"Who has the {o1} now?", f"{n2} has the {o1} now."), (f"What colour is the {o1}?", f"The {o1} is {c1}."),
+            (f"Who gave {n2} the {o1}?", f"{n1} gave {n2} the {o1}."), (f"What did {n1} give {n2}?", f"{n1} gave {n2} {a(c1)} {o1}.")])
+    return t + " " + q, ans
+
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ODD = ["äöüßéèêñçøåœ", "абвгдежзийклмнопрстуфхцчшщыэюя", "αβγδεζηθικλμνξοπρστυφχψω", "日本語中文字何私你好的是在", "한국어안녕", "🙂🎉🚀❤🔥✨", "؟العربية", "→€£©°½§±×"]
 
@@ -817,7 +856,7 @@ def ask_tale(r, held):
 
 
 def short_qa(r, held):
-    f = r.choices([who, greet, colour, numbers, opposite, plurals, animal_fact, calendar, None], [16, 12, 10, 16, 12, 10, 16, 6, 22])[0]
+    f = r.choices([who, greet, colour, numbers, opposite, plurals, animal_fact, calendar, recall, None], [16, 12, 10, 16, 12, 10, 16, 6, 60, 22])[0]
     if f is None:
         return unknown(r, held)
     return f(r)
@@ -834,17 +873,17 @@ def chat(turns, system=None):
 
 def document(r, held=False):
     t = r.random()
-    if t < 0.16:
+    if t < 0.13:
         return [("bos", ""), ("say", tale(World(r, held))), ("eos", "")]
     system = None
     if r.random() < 0.35:
         system = r.choice(SYSTEMS)
         if r.random() < 0.1:
             system = unknown(r, held)[0]
-    if t < 0.58:
+    if t < 0.50:
         q, ans, _ = ask_tale(r, held)
         return chat([(messy(r, q), ans)], system)
-    if t < 0.80:
+    if t < 0.82:
         q, ans = short_qa(r, held)
         return chat([(messy(r, q), ans)], system)
     # several turns
@@ -861,7 +900,10 @@ def document(r, held=False):
         while len(ans) > 900:
             q, ans, w = ask_tale(r, held)
         turns = [(messy(r, q), ans)]
-        if r.random() < 0.5:
+        x = r.random()
+        if x < 0.25 and w["live"] in ans:
+            turns.append((r.choice([f"Where did the {w['hero']} live?", "Where was that?"]), f"The {w['hero']} lived {w['live']}."))
+        elif x < 0.6:
             turns.append((r.choice(["Who was in the story?", "Who was the story about?", "Who was that about?"]),
                           f"The story was about {w['ahero']}" + (f" named {w.name}." if w.name and w.name in ans else ".")))
         else:

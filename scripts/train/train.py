@@ -206,13 +206,14 @@ def main():
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--steps", type=int, default=3000)
     ap.add_argument("--tokens", type=float, default=0, help="size of the training text in tokens; 0: what the steps can use")
-    ap.add_argument("--batch", type=int, default=2048, help="padded tokens in a pass")
-    ap.add_argument("--accum", type=int, default=3, help="passes in a step")
+    ap.add_argument("--batch", type=int, default=3072, help="padded tokens in a pass")
+    ap.add_argument("--accum", type=int, default=1, help="passes in a step")
     ap.add_argument("--lr", type=float, default=5e-3, help="learning rate of AdamW")
+    ap.add_argument("--every", type=int, default=500, help="steps between looks at the held-out text")
     ap.add_argument("--focus", type=float, default=3.0, help="first weight of the words that carry facts")
     ap.add_argument("--muon", type=float, default=0.03, help="learning rate of Muon for the inner matrices; 0: AdamW for all")
     ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("--init", default="", help="weights to start from, with their tokenizer")
+    ap.add_argument("--init", default="", help="a folder of an earlier run to start from: its tokenizer and weights")
     ap.add_argument("--quick", action="store_true", help="a smoke test of a minute or two")
     a = ap.parse_args()
     if a.quick:
@@ -228,7 +229,11 @@ def main():
 
     r = random.Random(a.seed)
     texts = [x for _ in range(4000 if a.quick else 16000) for k, x in corpus.document(r) if k in ("say", "ask")]
-    tok = bpe.train(texts, c.vocab - 256 - len(bpe.SPECIAL))
+    if a.init:
+        with open(f"{a.init}/tokenizer.json") as f:
+            tok = bpe.Tokenizer([(bytes.fromhex(x), bytes.fromhex(y)) for x, y in json.load(f)])
+    else:
+        tok = bpe.train(texts, c.vocab - 256 - len(bpe.SPECIAL))
     log(f"tokenizer: {tok.size} tokens, {len(tok.merges)} merges")
     with open(f"{a.out}/tokenizer.json", "w") as f:
         json.dump([[x.hex(), y.hex()] for x, y in tok.merges], f)
@@ -244,7 +249,7 @@ def main():
     log("untrained:", report["untrained"])
     log("bigram:   ", report["bigram"])
     if a.init:
-        model.load_state_dict(torch.load(a.init))
+        model.load_state_dict(torch.load(f"{a.init}/model.pt"))
 
     inner = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("blk") and a.muon]
     mats = [p for n, p in model.named_parameters() if p.dim() == 2 and not (n.startswith("blk") and a.muon)]
@@ -287,9 +292,9 @@ def main():
             log(f"step {step}/{a.steps}  loss {run_sum / run_n:.4f} nats/token  lr {lr:.1e}  {seen / 1e6:.2f} M tokens  {rate:.0f} tokens/s  "
                 f"left {(a.steps - step) * (time.time() - t1) / step / 60:.1f} min")
             run_sum = run_n = 0.0
-        if step % 500 == 0 and step < a.steps:
+        if step % a.every == 0 and step < a.steps:
             torch.save(model.state_dict(), f"{a.out}/model.pt")
-            log("held out:", evaluate(model, held[:300]))
+            log("held out:", evaluate(model, held[:200]))
     report["train_seconds"] = time.time() - t1
     report["train_tokens"] = seen
     report["trained_f32"] = evaluate(model, held)
