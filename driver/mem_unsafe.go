@@ -14,23 +14,23 @@ import (
 // is host memory, never a BAR: an XCHG on a register would read it.
 
 func load32(b []byte, off int) uint32 {
-	_ = b[off+3]
-	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&b[off])))
+	b = b[off : off+4] // checks bounds; indexing would be a read of its own
+	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&b[0])))
 }
 
 func store32(b []byte, off int, v uint32) {
-	_ = b[off+3]
-	atomic.StoreUint32((*uint32)(unsafe.Pointer(&b[off])), v)
+	b = b[off : off+4] // checks bounds; indexing would be a read of its own
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&b[0])), v)
 }
 
 func load64(b []byte, off int) uint64 {
-	_ = b[off+7]
-	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&b[off])))
+	b = b[off : off+8]
+	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&b[0])))
 }
 
 func store64(b []byte, off int, v uint64) {
-	_ = b[off+7]
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[off])), v)
+	b = b[off : off+8]
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[0])), v)
 }
 
 // words views 4-byte aligned memory as u32, in wire order on the
