@@ -38,7 +38,7 @@ func (c *Card) schedule() (next int64) {
 		if s == nil || len(s.fifo) == 0 {
 			continue
 		}
-		c.advance(s)
+		c.advance(s, t0)
 		if c.regs.state != stateReady {
 			return c.now
 		}
@@ -68,8 +68,9 @@ func (c *Card) schedule() (next int64) {
 }
 
 // advance moves the session on until its running command needs a token step
-// (then s.ready) or something of the host's, or nothing is left.
-func (c *Card) advance(s *session) {
+// (then s.ready) or something of the host's, or nothing is left. t0 is when
+// its next step would begin: time from there on is not waited.
+func (c *Card) advance(s *session, t0 int64) {
 	for len(s.fifo) > 0 {
 		s.ready = false
 		cmd := s.fifo[0]
@@ -107,9 +108,9 @@ func (c *Card) advance(s *session) {
 			continue
 		}
 		if s.ready {
-			s.acct.enter(c.now, acctWait)
+			s.acct.enter(t0, acctWait)
 		} else {
-			s.acct.enter(c.now, acctStall)
+			s.acct.enter(t0, acctStall)
 		}
 		c.awake(s)
 		return

@@ -206,8 +206,7 @@ def main():
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--steps", type=int, default=3000)
     ap.add_argument("--tokens", type=float, default=0, help="size of the training text in tokens; 0: what the steps can use")
-    ap.add_argument("--batch", type=int, default=3072, help="padded tokens in a pass")
-    ap.add_argument("--accum", type=int, default=1, help="passes in a step")
+    ap.add_argument("--batch", type=int, default=4096, help="padded tokens in a step")
     ap.add_argument("--lr", type=float, default=5e-3, help="learning rate of AdamW")
     ap.add_argument("--every", type=int, default=500, help="steps between looks at the held-out text")
     ap.add_argument("--focus", type=float, default=3.0, help="first weight of the words that carry facts")
@@ -238,7 +237,7 @@ def main():
     with open(f"{a.out}/tokenizer.json", "w") as f:
         json.dump([[x.hex(), y.hex()] for x, y in tok.merges], f)
 
-    want = a.tokens or a.steps * a.batch * a.accum * 0.93
+    want = a.tokens or a.steps * a.batch * 0.93
     docs = load(tok, a.seed + 1, want, False, c.context)
     held = load(tok, HELD_SEED, 3e4 if a.quick else 3e5, True, c.context)
     log(f"text: {len(docs)} documents, {sum(len(d[0]) for d in docs) / 1e6:.2f} M tokens; held out {len(held)} documents, "
@@ -259,11 +258,18 @@ def main():
     warm = min(100, a.steps // 10)
     rb = random.Random(a.seed + 2)
 
-    def stream():
-        while True:
-            yield from batches(docs, rb, a.batch)
+    # A step takes one pass from each class of length, in proportion to their
+    # tokens, so that every step sees the same mixture.
+    classes = [[d for d in docs if lo < len(d[0]) <= hi] for lo, hi in ((0, 64), (64, 240), (240, c.context))]
+    total = sum(len(d[0]) for d in docs)
 
-    feed, seen, t1 = stream(), 0, time.time()
+    def stream(part):
+        size = max(int(a.batch * sum(len(d[0]) for d in part) / total), 320 if part is not classes[-1] else c.context)
+        log(f"{len(part)} documents up to {max(len(d[0]) for d in part)} tokens, {size} tokens a step")
+        while True:
+            yield from batches(part, rb, size)
+
+    feeds, seen, t1 = [stream(p) for p in classes], 0, time.time()
     show = 10 if a.quick else 50
     run_sum = run_n = 0.0
     for step in range(1, a.steps + 1):
@@ -271,7 +277,7 @@ def main():
         for g in opt.param_groups:
             g["lr"] = lr
         focus = 1 + (a.focus - 1) * max(0.0, 1 - step / (0.7 * a.steps))
-        todo = [next(feed) for _ in range(a.accum)]
+        todo = [next(f) for f in feeds]
         norm = sum(float(wt[:, 1:].sum()) for _, wt, _ in todo)
         for ids, wt, own in todo:
             sel = wt > 0
