@@ -19,12 +19,20 @@ const cardFeatures = hci.FeatureMask | hci.FeatureBias | hci.FeaturePenalties | 
 	hci.FeatureStepped | hci.FeatureFreeRun | hci.FeatureFork | hci.FeatureShadow |
 	hci.FeatureSelftest | hci.FeaturePowerCap
 
+// has reports whether the card has a capability.
+func (c *Card) has(bit uint32) bool { return cardFeatures&^c.cfg.Without&bit != 0 }
+
 // execAdmin carries out an admin command (section 9).
 func (c *Card) execAdmin(cmd *command) {
 	switch cmd.OPC {
 	case hci.AdminDeleteIOSQ, hci.AdminCreateIOSQ, hci.AdminGetLogPage, hci.AdminDeleteIOCQ, hci.AdminCreateIOCQ,
 		hci.AdminIdentify, hci.AdminAbort, hci.AdminSetFeatures, hci.AdminGetFeatures, hci.AdminAsyncEventRequest,
 		hci.AdminSelfTest, hci.AdminDoorbellBufferConfig, hci.AdminHealthRecordConfig:
+		if cmd.OPC == hci.AdminSelfTest && !c.has(hci.FeatureSelftest) ||
+			cmd.OPC == hci.AdminDoorbellBufferConfig && !c.has(hci.FeatureShadow) {
+			c.complete(cmd, refuse(hci.StatusInvalidOpcode))
+			return
+		}
 	default: // reserved, or without its capability bit
 		c.complete(cmd, refuse(hci.StatusInvalidOpcode))
 		return

@@ -20,7 +20,7 @@ func (c *Card) capabilityPage() {
 		KVBudget:   uint32(c.cfg.KVBudget),
 		Sessions:   uint16(c.cfg.Sessions),
 		Candidates: candidates, MaxStop: hci.MaxStopIDs,
-		Block: 1, Features: cardFeatures,
+		Block: 1, Features: cardFeatures &^ c.cfg.Without,
 		MaxBias: maxBias, MaskSlots: maxMaskSlots, RingMin: ringMin, RingMax: ringMax,
 		BOS: c.info.BOS, NStop: uint8(len(c.info.Stops)),
 		TokenNS: c.cfg.TokenNS, PrefillNS: c.cfg.TokenNS,

@@ -39,6 +39,8 @@ type Config struct {
 	// Minor makes a card of a later minor version, with capability bits and
 	// reserved bytes that a host of 1.0 does not know.
 	Minor uint8
+	// Without takes capability bits away.
+	Without uint32
 }
 
 // Bus is what the card sees of its host. Words are single aligned accesses,
@@ -250,7 +252,7 @@ func (c *Card) Step(now int64) (next int64) {
 	if n, ok := c.stepController(); !ok {
 		return min(next, n)
 	}
-	if !c.cfgSpace.busMaster() || c.cfgSpace.d3() {
+	if !c.mayMaster() {
 		c.checkBusMaster()
 		return Idle
 	}
@@ -285,6 +287,9 @@ func (c *Card) time() int64 {
 	}
 	return c.now
 }
+
+// mayMaster reports whether the card may use the bus.
+func (c *Card) mayMaster() bool { return c.cfgSpace.busMaster() && !c.cfgSpace.d3() }
 
 // uptime is the time since the last reset.
 func (c *Card) uptime() uint64 { return uint64(max(c.now-c.reset.at, 0)) }

@@ -50,6 +50,9 @@ func (c *Card) stepController() (next int64, ok bool) {
 		r.csts = uint32(hci.CSTSSHST.Put(uint64(r.csts), 2))
 		c.note("shut down")
 	}
+	if r.state == stateFatal {
+		c.health.final(c)
+	}
 	return Idle, r.state == stateReady
 }
 

@@ -17,7 +17,10 @@ func (f *featureState) toDefault() {
 
 type featureRange struct{ def, lo, hi uint32 }
 
-func featureLimits(fid uint64) (featureRange, bool) {
+func (c *Card) featureLimits(fid uint64) (featureRange, bool) {
+	if fid == hci.FeatureIDPowerCap && !c.has(hci.FeaturePowerCap) {
+		return featureRange{}, false
+	}
 	switch fid {
 	case hci.FeatureIDQueues:
 		return featureRange{numQueues, numQueues, numQueues}, true
@@ -33,7 +36,7 @@ func featureLimits(fid uint64) (featureRange, bool) {
 
 func (c *Card) getFeatures(cmd *command) result {
 	fid := cmd.Get(hci.GetFeaturesFID)
-	lim, ok := featureLimits(fid)
+	lim, ok := c.featureLimits(fid)
 	if !ok {
 		return badField(hci.SQEOffCDW10)
 	}
@@ -58,7 +61,7 @@ func (c *Card) getFeatures(cmd *command) result {
 
 func (c *Card) setFeatures(cmd *command) result {
 	fid, v := cmd.Get(hci.SetFeaturesFID), uint32(cmd.Get(hci.SetFeaturesValue))
-	lim, ok := featureLimits(fid)
+	lim, ok := c.featureLimits(fid)
 	if !ok || fid == hci.FeatureIDQueues {
 		return badField(hci.SQEOffCDW10)
 	}
@@ -72,12 +75,12 @@ func (c *Card) setFeatures(cmd *command) result {
 	case hci.FeatureIDPowerCap:
 		if v != c.features.capMW {
 			c.features.capMW = v
-			c.power.advance(c)
+			c.power.govern(c)
 			c.event(hci.EventPowerCap, uint64(v), 0)
 		}
 	case hci.FeatureIDTempThreshold:
 		c.features.warnAt, c.features.crossed = int32(v), false
-		c.power.advance(c)
+		c.power.govern(c)
 	}
 	return success(0, 0)
 }

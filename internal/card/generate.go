@@ -56,7 +56,9 @@ func (c *Card) startGenerate(s *session, cmd *command) result {
 		return badField(hci.SQEOffPRP1)
 	case limit == 0:
 		return badField(hci.SQEOffCDW10)
-	case topk > candidates, cmd.Get(hci.GenerateProvisional) != 0:
+	case topk > candidates, cmd.Get(hci.GenerateProvisional) != 0, masked && !c.has(hci.FeatureMask),
+		cmd.Get(hci.GenerateStepped) != 0 && !c.has(hci.FeatureStepped),
+		cmd.Get(hci.GenerateStepped) == 0 && !c.has(hci.FeatureFreeRun):
 		return result{hci.StatusSamplingUnsupported, 0, hci.SQEOffCDW11}
 	case !greedy && (topp < 1 || topp > 65536):
 		return badField(hci.SQEOffCDW13)
@@ -133,6 +135,11 @@ func (c *Card) readParams(s *session, iova uint64) result {
 			return bad(f.off)
 		}
 	}
+	if !c.has(hci.FeaturePenalties) {
+		if p.Presence != 0 || p.Frequency != 0 || p.Repetition != 0 {
+			return result{hci.StatusSamplingUnsupported, 0, 0x100 + hci.ParamOffPresence}
+		}
+	}
 	if p.Repetition < 0 {
 		return bad(hci.ParamOffRepetition)
 	}
@@ -160,7 +167,7 @@ func (c *Card) readBias(g *generate) result {
 	if p.BiasCount == 0 {
 		return result{}
 	}
-	if p.BiasCount > maxBias {
+	if p.BiasCount > maxBias || !c.has(hci.FeatureBias) {
 		return result{hci.StatusSamplingUnsupported, 0, 0x100 + hci.ParamOffBiasCount}
 	}
 	if p.BiasIOVA == 0 || p.BiasIOVA%4 != 0 {

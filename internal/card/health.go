@@ -35,6 +35,13 @@ func (c *Card) healthConfig(cmd *command) result {
 	return success(0, 0)
 }
 
+// final writes the record once more when the controller has failed.
+func (h *healthState) final(c *Card) {
+	if h.iova != 0 && h.state != 3 && c.regs.ferr != hci.FatalFirmware && c.mayMaster() && !h.write(c) {
+		h.iova = 0
+	}
+}
+
 // tick writes the record when it is due and returns when that is next.
 func (h *healthState) tick(c *Card) int64 {
 	if h.iova == 0 {

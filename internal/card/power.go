@@ -36,6 +36,7 @@ type power struct {
 	permille           int64 // clock
 	mw                 uint32
 	energyNJ           uint64
+	util               float64 // in the last interval
 	throttle           uint8
 	started, unsettled bool
 }
@@ -79,18 +80,22 @@ func (p *power) tick(c *Card) int64 {
 	return p.last + powerTick
 }
 
+// powerGrain is the shortest interval that is looked at: a step is charged
+// when it ends, so a shorter one would look all busy or all idle.
+const powerGrain = 1_000_000
+
 // advance brings the model to the present.
 func (p *power) advance(c *Card) {
 	dt := c.now - p.last
-	if dt <= 0 {
+	if dt < powerGrain {
 		return
 	}
 	idle := max(dt-p.busy, 0)
 	p.energyNJ += idleMW * uint64(idle) / 1000
-	util := min(1, float64(p.busy)/float64(dt))
+	p.util = min(1, float64(p.busy)/float64(dt))
 	p.unsettled = p.busy > 0 || p.throttle != 0
 	p.last, p.busy = c.now, 0
-	watts := (idleMW + dynamicMW*float64(p.permille)/1000*util) / 1000
+	watts := (idleMW + dynamicMW*float64(p.permille)/1000*p.util) / 1000
 	p.mw = uint32(watts * 1000)
 	follow := func(t *float64, kelvinPerWatt, tau float64) {
 		target := p.ambient + watts*kelvinPerWatt
@@ -99,11 +104,11 @@ func (p *power) advance(c *Card) {
 	follow(&p.core, 0.25, 8)
 	follow(&p.sram, 0.18, 12)
 	follow(&p.board, 0.08, 60)
-	p.govern(c, util)
+	p.govern(c)
 }
 
 // govern sets the clock and tells the host of what changed.
-func (p *power) govern(c *Card, util float64) {
+func (p *power) govern(c *Card) {
 	hot := int32(p.hottest())
 	switch {
 	case hot >= tempCrit:
@@ -124,7 +129,7 @@ func (p *power) govern(c *Card, util float64) {
 	} else {
 		p.throttle &^= throttleThermal
 	}
-	if want := idleMW + dynamicMW*util*float64(p.permille)/1000; want > float64(c.features.capMW) {
+	if want := idleMW + dynamicMW*p.util*float64(p.permille)/1000; want > float64(c.features.capMW) {
 		p.throttle |= throttlePower
 		p.permille = min(p.permille, max(100, (int64(c.features.capMW)-idleMW)*1000/dynamicMW))
 	} else {

@@ -18,6 +18,8 @@ func (c *Card) startPrefill(s *session, cmd *command) result {
 		return badField(hci.SQEOffPRP1)
 	case count == 0 || count > uint64(c.cfg.Context):
 		return badField(hci.SQEOffCDW10)
+	case score && !c.has(hci.FeatureScore):
+		return result{hci.StatusSamplingUnsupported, 0, hci.SQEOffCDW12}
 	case !score && epoch != 0:
 		return badField(hci.SQEOffCDW12)
 	case score && epoch != s.epoch+1:

@@ -212,7 +212,7 @@ func (c *Card) post(q *queue, cid uint16, sid uint32, r result) {
 }
 
 func (c *Card) postEntry(q *queue, e hci.CQE) {
-	if !q.cq {
+	if !q.cq || c.regs.state == stateFatal {
 		return
 	}
 	if q.nheld() > 0 || !c.cqRoom(q) {

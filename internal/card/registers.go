@@ -238,7 +238,7 @@ func (c *Card) writeCC(v uint32) {
 		r.starting, r.until = true, 0
 		r.state = stateStarting
 	case old&1 != 0 && v&1 == 0:
-		r.disabling = true
+		r.disabling, r.starting = true, false
 	case v&1 != 0 && hci.CCSHN.Get(uint64(v)) != 0 && hci.CCSHN.Get(uint64(old)) == 0:
 		if r.state == stateReady {
 			r.state, r.until = stateShuttingDown, 0

@@ -121,6 +121,7 @@ func (c *Card) teardown(kind ResetKind) {
 		if s != nil {
 			c.release(s)
 			c.slots[i] = nil
+			c.spare = append(c.spare, s)
 		}
 	}
 	c.charged = 0

@@ -244,8 +244,8 @@ func (c *Card) begin(s *session, t0 int64) {
 			c.computing = false
 		}
 	}
-	if c.Resetting() || c.regs.disabling || c.reset.lost {
-		return // torn down in the next step, which zeroes the KV
+	if c.Resetting() || c.regs.disabling || c.reset.lost || c.regs.state != stateReady {
+		return // nothing is written; a reset, when it comes, zeroes the KV
 	}
 	f.done = c.time()
 	if c.cfg.Clock != nil {
@@ -263,7 +263,7 @@ func (c *Card) begin(s *session, t0 int64) {
 		c.now = max(c.now, f.due)
 		if f.late {
 			f.due += f.model
-		} else {
+		} else if c.mayMaster() { // else in the step after it may again
 			c.deliver()
 		}
 		return

@@ -65,6 +65,10 @@ type session struct {
 func (c *Card) execIO(cmd *command) {
 	switch cmd.OPC {
 	case hci.OpOpen, hci.OpPrefill, hci.OpGenerate, hci.OpCancel, hci.OpTruncate, hci.OpFork, hci.OpClose:
+		if cmd.OPC == hci.OpFork && !c.has(hci.FeatureFork) {
+			c.complete(cmd, refuse(hci.StatusInvalidOpcode))
+			return
+		}
 	default:
 		c.complete(cmd, refuse(hci.StatusInvalidOpcode))
 		return

@@ -17,7 +17,7 @@ from model import Config, Llama
 
 HELD_SEED = 900_001
 ASK_WEIGHT = 0.1     # prompts are context; the model need not learn to ask
-SHORT_WEIGHT = 2.0   # short answers are few tokens beside the tales
+SHORT_WEIGHT = 4.0   # short answers are few tokens beside the tales
 
 
 def encode(tok, doc):
@@ -204,13 +204,13 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", default=".cache/train")
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--steps", type=int, default=3000)
+    ap.add_argument("--steps", type=int, default=3600)
     ap.add_argument("--tokens", type=float, default=0, help="size of the training text in tokens; 0: what the steps can use")
     ap.add_argument("--batch", type=int, default=4096, help="padded tokens in a step")
-    ap.add_argument("--lr", type=float, default=5e-3, help="learning rate of AdamW")
+    ap.add_argument("--lr", type=float, default=4e-3, help="learning rate of AdamW")
     ap.add_argument("--every", type=int, default=500, help="steps between looks at the held-out text")
     ap.add_argument("--focus", type=float, default=3.0, help="first weight of the words that carry facts")
-    ap.add_argument("--muon", type=float, default=0.03, help="learning rate of Muon for the inner matrices; 0: AdamW for all")
+    ap.add_argument("--muon", type=float, default=0.02, help="learning rate of Muon for the inner matrices; 0: AdamW for all")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--init", default="", help="a folder of an earlier run to start from: its tokenizer and weights")
     ap.add_argument("--quick", action="store_true", help="a smoke test of a minute or two")
