@@ -224,7 +224,7 @@ func (c *Card) Quiet() bool {
 		return false
 	}
 	for _, s := range c.slots {
-		if s != nil && (s.ready || s.arm.on && s.arm.deadline != 0) {
+		if s != nil && (s.ready || s.running && c.now < c.looking || s.arm.on && s.arm.deadline > c.now) {
 			return false
 		}
 	}

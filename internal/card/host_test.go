@@ -29,7 +29,8 @@ type fakeHost struct {
 	size   [4]uint32
 	cid    uint16
 	sess   [16]ringView
-	lax    bool // violations are what the test is about
+	hook   func(iova uint64) // at every 32-bit store of the card
+	lax    bool              // violations are what the test is about
 }
 
 // ringView is the host's side of a session. Its blocks and ring are those of
@@ -83,6 +84,14 @@ func newHost(t testing.TB, cfg Config, e *hashEngine) *fakeHost {
 		}
 	})
 	return h
+}
+
+func (h *fakeHost) Store32(iova uint64, v uint32) error {
+	err := h.IOMMU.Store32(iova, v)
+	if h.hook != nil {
+		h.hook(iova)
+	}
+	return err
 }
 
 func (h *fakeHost) Interrupt(v int) { h.irqs[v]++ }

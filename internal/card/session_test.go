@@ -149,7 +149,7 @@ func TestSessionRefusals(t *testing.T) {
 		{"open card block wrong way", open(hci.OpenCardBlock, iovaR), hci.StatusDataTransferError, iovaR, 0},
 		{"fork adapter is reserved", fork(hci.OpenAID, 1), hci.StatusInvalidField, 0, 0x28},
 		{"fork budget", fork(hci.ForkReserve, 200), hci.StatusSuccess, 0, 50},
-		{"sid", hci.SQE{OPC: hci.OpClose, SID: sid + 1}, hci.StatusSessionInvalid, 0, 0},
+		{"sid", hci.SQE{OPC: hci.OpClose, SID: sid + 2}, hci.StatusSessionInvalid, 0, 0},
 		{"sid generation", hci.SQE{OPC: hci.OpClose, SID: sid + 1<<16}, hci.StatusSessionInvalid, 0, 0},
 		{"sid 0", hci.SQE{OPC: hci.OpPrefill}, hci.StatusSessionInvalid, 0, 0},
 		{"prefill none", pre(hci.PrefillCount, 0), hci.StatusInvalidField, 0, 0x28},
@@ -255,7 +255,7 @@ func TestEndings(t *testing.T) {
 		{"abort queued", func(h *fakeHost, _ uint32, cids []uint16) { h.submit(0, abortCmd(1, cids[2])) },
 			[]outcome{{0, ok}, {2, aborted}, {3, after}, {1, ok}}, hci.StopMaxTokens},
 		{"delete queue", func(h *fakeHost, _ uint32, _ []uint16) { h.submit(0, deleteSQ(1)) },
-			[]outcome{{0, ok}, {1, deleted}, {2, deleted}, {3, deleted}}, hci.StopCancelled},
+			[]outcome{{0, ok}, {2, deleted}, {3, deleted}, {1, deleted}}, hci.StopCancelled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := up(t, Config{Paced: true}, &hashEngine{vocab: 100, context: 4096}, false)
@@ -372,9 +372,7 @@ func TestChargeRisesAndFalls(t *testing.T) {
 	if h.c.charged != 930 {
 		t.Errorf("charged %d in GENERATE", h.c.charged)
 	}
-	c := h.do(1, hci.SQE{OPC: hci.OpCancel, SID: sid})
-	_ = c
-	h.poll(1)
+	h.ok(2, hci.SQE{OPC: hci.OpCancel, SID: sid})
 	if h.c.charged < 40 || h.c.charged > 60 {
 		t.Errorf("charged %d after", h.c.charged)
 	}

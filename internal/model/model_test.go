@@ -3,11 +3,14 @@
 package model_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hc1-toolkit/hc1/internal/gguf"
 	"github.com/hc1-toolkit/hc1/internal/model"
+	"github.com/hc1-toolkit/hc1/internal/silicon"
+	"github.com/hc1-toolkit/hc1/internal/tokenizer"
 )
 
 func TestDefaultIsSmall(t *testing.T) {
@@ -139,4 +142,66 @@ func TestDefaultTokenizer(t *testing.T) {
 	if v, ok := f.Bool("tokenizer.ggml.add_bos_token"); !ok || !v {
 		t.Errorf("add_bos_token = %v, %v", v, ok)
 	}
+}
+
+// TestDefaultSpeaks asks the model a few things, always taking the likeliest
+// token, and looks for what an answer must hold. It is a test of the whole
+// path from file to text, and of the weights: a retrained model must pass it.
+func TestDefaultSpeaks(t *testing.T) {
+	f, err := gguf.Parse(model.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := silicon.Load(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.FromGGUF(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ ask, want string }{
+		{"Tell me a story about a fox", "fox"},
+		{"Tell me a story about an owl and a river.", "owl"},
+		{"Who are you?", "small"},
+		{"What colour is the sky?", "blue"},
+	} {
+		prompt, err := tok.Chat(nil, []tokenizer.Turn{{Role: "user", Content: c.ask}}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, ended, err := answer(engine, tok, prompt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ended || !strings.Contains(text, c.want) {
+			t.Errorf("%q: ended %v, want an answer with %q, got %q", c.ask, ended, c.want, text)
+		}
+	}
+}
+
+// answer generates until a stop token or the end of the context.
+func answer(e silicon.Engine, tok *tokenizer.Tokenizer, ids []uint32) (text string, ended bool, err error) {
+	info := e.Info()
+	state, logits := e.NewState(), make([]float32, info.Vocab)
+	var out []uint32
+	for state.Len()+len(ids) < info.Context {
+		if err := state.AppendLast(ids, logits); err != nil {
+			return "", false, err
+		}
+		best := 0
+		for i, v := range logits {
+			if v > logits[best] {
+				best = i
+			}
+		}
+		if slices.Contains(info.Stops, uint32(best)) {
+			ended = true
+			break
+		}
+		ids = []uint32{uint32(best)}
+		out = append(out, ids...)
+	}
+	b, err := tok.Decode(nil, out)
+	return string(b), ended, err
 }

@@ -16,7 +16,7 @@ U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64 = range(11)
 TEMPLATE = (
     "{{ bos_token }}"
     "{% for m in messages %}"
-    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + (m['content'] | trim) + '<|eot_id|>' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 )
@@ -60,7 +60,7 @@ def write(path, model, tok):
     sp = tok.special
     kv = [
         entry("general.architecture", STR, "llama"),
-        entry("general.name", STR, "hc1-tales"),
+        entry("general.name", STR, "hc1-tales-0.3m"),
         entry("general.description", STR, "A very small language model that tells tales, for an emulated card."),
         entry("general.license", STR, "apache-2.0"),
         entry("general.file_type", U32, 1),
