@@ -220,7 +220,7 @@ func (c *Card) Resetting() bool { return c.reset.pending != noReset || c.reset.u
 
 // Quiet reports whether the card has nothing to do but keep its records.
 func (c *Card) Quiet() bool {
-	if c.Resetting() || c.regs.starting || c.regs.disabling || c.regs.state == stateShuttingDown || c.flight.s != nil || c.selftest.running != 0 {
+	if c.Resetting() || c.reset.stage > 0 || c.regs.starting || c.regs.disabling || c.regs.state == stateShuttingDown || c.flight.s != nil || c.selftest.running != 0 {
 		return false
 	}
 	for _, s := range c.slots {

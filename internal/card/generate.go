@@ -200,8 +200,9 @@ func finite(f float32) bool { return !math.IsNaN(float64(f)) && !math.IsInf(floa
 // with the token; all others get a record of their own, if there is room.
 func (c *Card) endGenerate(s *session, stop uint8, r result) {
 	g := &s.gen
-	if stop == hci.StopCancelled || stop == hci.StopError || g.stepped {
-		if n, _, ok := c.room(s); ok && n > 0 && r.status != hci.StatusDataTransferError {
+	reachable := r.status != hci.StatusDataTransferError && r.status != hci.StatusRingInvalid
+	if reachable && (stop == hci.StopCancelled || stop == hci.StopError || g.stepped) {
+		if n, _, ok := c.room(s); ok && n > 0 {
 			rec := hci.Record{Position: uint32(g.start) + g.sampled, Stop: stop}
 			if !g.stepped {
 				rec.Flags = hci.FlagCommit

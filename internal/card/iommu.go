@@ -12,7 +12,7 @@ import (
 // the card's lock, as the card is. It implements the memory half of a Bus.
 type IOMMU struct {
 	maps  []Mapping // by IOVA
-	last  int       // index of the mapping used last
+	last  [2]int    // index of the mapping read last, written last
 	freed []span    // what once was mapped, newest last
 }
 
@@ -41,7 +41,7 @@ func (m *IOMMU) Map(x Mapping) error {
 	m.maps = append(m.maps, Mapping{})
 	copy(m.maps[i+1:], m.maps[i:])
 	m.maps[i] = x
-	m.last = 0
+	m.last = [2]int{}
 	kept := m.freed[:0]
 	for _, f := range m.freed { // no longer a use after free
 		if f.to <= x.IOVA || f.from >= x.IOVA+n {
@@ -66,7 +66,7 @@ func (m *IOMMU) Unmap(iova, size uint64) (removed uint64) {
 	}
 	clear(m.maps[len(kept):])
 	m.maps = kept
-	m.last = 0
+	m.last = [2]int{}
 	if len(m.freed) > maxFreed {
 		m.freed = append(m.freed[:0], m.freed[len(m.freed)-maxFreed/2:]...)
 	}
@@ -78,10 +78,21 @@ func (m *IOMMU) Mappings() []Mapping { return append([]Mapping(nil), m.maps...) 
 
 func (x *Mapping) end() uint64 { return x.IOVA + uint64(len(x.Bytes)) }
 
+func (x *Mapping) allows(write bool) bool {
+	if write {
+		return x.Write
+	}
+	return x.Read
+}
+
 // find returns the memory from iova to the end of its mapping.
 func (m *IOMMU) find(iova uint64, write bool) ([]byte, error) {
-	if i := m.last; i < len(m.maps) {
-		if x := &m.maps[i]; iova-x.IOVA < uint64(len(x.Bytes)) && (!write && x.Read || write && x.Write) {
+	way := 0
+	if write {
+		way = 1
+	}
+	if i := m.last[way]; i < len(m.maps) {
+		if x := &m.maps[i]; iova-x.IOVA < uint64(len(x.Bytes)) && x.allows(write) {
 			return x.Bytes[iova-x.IOVA:], nil
 		}
 	}
@@ -96,8 +107,8 @@ func (m *IOMMU) find(iova uint64, write bool) ([]byte, error) {
 	}
 	if lo < len(m.maps) && m.maps[lo].IOVA <= iova {
 		x := &m.maps[lo]
-		if !write && x.Read || write && x.Write {
-			m.last = lo
+		if x.allows(write) {
+			m.last[way] = lo
 			return x.Bytes[iova-x.IOVA:], nil
 		}
 		return nil, &Fault{iova, write, BadDirection}

@@ -304,7 +304,7 @@ func TestArm(t *testing.T) {
 	h.run(100 * 58960)
 	fired("ring full", 6)
 	h.records(0, 1)
-	h.bell(1, hci.DoorbellKICK, sid)
+	h.bell(1, hci.DoorbellKICK, sid&0xFFFF)
 	h.run(58960)
 	arm(1000, 0)
 	h.run(10_000)
@@ -358,7 +358,7 @@ func TestHeadOutsideTheRing(t *testing.T) {
 		cid := h.submit(1, greedy(sid, 1, 100))
 		h.settle() // 64 records, full
 		binary.LittleEndian.PutUint32(h.r[offHost:], bad)
-		h.bell(1, hci.DoorbellKICK, sid)
+		h.bell(1, hci.DoorbellKICK, sid&0xFFFF)
 		h.settle()
 		h.take(1, cid, hci.StatusRingInvalid)
 		if v, _ := h.c.Violations(); len(v) == 0 || v[0].Category != HeadBack {

@@ -1,0 +1,192 @@
+// Package address parses card addresses, the words by which people and
+// programs name a card:
+//
+//	mock:[?clock=realtime|fast|virtual&seed=N&model=PATH|script:PATH&cards=N&fault=PLAN&trace=PATH]
+//	vfio-user:PATH
+//	0000:01:00.0            a PCI address (BDF)
+//	HC1-00000000DEADBEEF    a serial number
+package address
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Scheme is the kind of an address.
+type Scheme string
+
+// Schemes.
+const (
+	Mock     Scheme = "mock"
+	VFIOUser Scheme = "vfio-user"
+	PCI      Scheme = "pci"
+	Serial   Scheme = "serial"
+)
+
+// Address is a parsed card address.
+type Address struct {
+	Scheme Scheme
+	Path   string // VFIOUser: the socket
+	Name   string // PCI: the BDF with its domain; Serial: the serial number
+
+	// The rest is for Mock.
+	Clock  string // realtime, fast or virtual
+	Seed   uint64
+	Model  string // GGUF file; "" is the model that ships with the card
+	Script string // text to replay instead of a model
+	Cards  int
+	Fault  string // fault plan
+	Trace  string // file to write a trace to
+}
+
+// Clocks are the values of clock=.
+var Clocks = []string{"realtime", "fast", "virtual"}
+
+// keys are the options of a mock: address, for messages.
+const keys = "clock, seed, model, cards, fault, trace"
+
+// maxCards bounds cards=: a server holds ten.
+const maxCards = 64
+
+var (
+	bdf    = regexp.MustCompile(`^([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]$`)
+	serial = regexp.MustCompile(`^HC1-[0-9A-F]{16}$`)
+)
+
+// Parse parses a card address. An error names what is wrong and what is
+// allowed.
+func Parse(s string) (Address, error) {
+	switch scheme, rest, found := strings.Cut(s, ":"); {
+	case s == "":
+		return Address{}, fmt.Errorf("card address is empty; the emulated card is mock:")
+	case found && scheme == string(Mock):
+		return parseMock(s, rest)
+	case found && scheme == string(VFIOUser):
+		if rest == "" {
+			return Address{}, fmt.Errorf("card address %q: the path of the socket is missing", s)
+		}
+		return Address{Scheme: VFIOUser, Path: rest}, nil
+	}
+	if bdf.MatchString(s) {
+		name := strings.ToLower(s)
+		if strings.Count(name, ":") == 1 {
+			name = "0000:" + name
+		}
+		return Address{Scheme: PCI, Name: name}, nil
+	}
+	if up := strings.ToUpper(s); serial.MatchString(up) {
+		return Address{Scheme: Serial, Name: up}, nil
+	}
+	return Address{}, fmt.Errorf("card address %q: not mock:, vfio-user:PATH, a PCI address like 0000:01:00.0, or a serial number like HC1-0000000000000001", s)
+}
+
+func parseMock(s, rest string) (Address, error) {
+	a := Address{Scheme: Mock, Clock: "realtime", Cards: 1}
+	query, ok := strings.CutPrefix(rest, "?")
+	if rest != "" && !ok {
+		return a, fmt.Errorf("card address %q: options of mock: begin with '?'", s)
+	}
+	seen := map[string]bool{}
+	for part := range strings.SplitSeq(query, "&") {
+		if part == "" {
+			continue
+		}
+		key, raw, _ := strings.Cut(part, "=")
+		// A fault plan has '%' and '+' of its own: only well-formed escapes count.
+		val, err := url.PathUnescape(raw)
+		if err != nil {
+			val = raw
+		}
+		if seen[key] {
+			return a, fmt.Errorf("card address %q: %s is given twice", s, key)
+		}
+		seen[key] = true
+		if err := a.set(key, val); err != nil {
+			return a, fmt.Errorf("card address %q: %w", s, err)
+		}
+	}
+	return a, nil
+}
+
+func (a *Address) set(key, val string) error {
+	if val == "" {
+		switch key {
+		case "clock", "seed", "model", "cards", "fault", "trace":
+			return fmt.Errorf("%s has no value", key)
+		}
+	}
+	switch key {
+	case "clock":
+		if !slices.Contains(Clocks, val) {
+			return fmt.Errorf("clock %q: use %s", val, strings.Join(Clocks, ", "))
+		}
+		a.Clock = val
+	case "seed":
+		n, err := strconv.ParseUint(val, 0, 64)
+		if err != nil {
+			return fmt.Errorf("seed %q: use a number from 0 to 2^64-1", val)
+		}
+		a.Seed = n
+	case "model":
+		if path, ok := strings.CutPrefix(val, "script:"); ok {
+			if path == "" {
+				return fmt.Errorf("model script: has no path")
+			}
+			a.Script = path
+			return nil
+		}
+		a.Model = val
+	case "cards":
+		n, err := strconv.Atoi(val)
+		if err != nil || n < 1 || n > maxCards {
+			return fmt.Errorf("cards %q: use a number from 1 to %d", val, maxCards)
+		}
+		a.Cards = n
+	case "fault":
+		a.Fault = val
+	case "trace":
+		a.Trace = val
+	default:
+		return fmt.Errorf("option %q is not known; there are %s", key, keys)
+	}
+	return nil
+}
+
+// String is an address that parses to a.
+func (a Address) String() string {
+	switch a.Scheme {
+	case VFIOUser:
+		return "vfio-user:" + a.Path
+	case PCI, Serial:
+		return a.Name
+	}
+	var opts []string
+	add := func(k, v string) {
+		if v != "" {
+			opts = append(opts, k+"="+strings.NewReplacer("%", "%25", "&", "%26").Replace(v))
+		}
+	}
+	if a.Clock != "realtime" {
+		add("clock", a.Clock)
+	}
+	if a.Seed != 0 {
+		add("seed", strconv.FormatUint(a.Seed, 10))
+	}
+	add("model", a.Model)
+	if a.Script != "" {
+		add("model", "script:"+a.Script)
+	}
+	if a.Cards > 1 {
+		add("cards", strconv.Itoa(a.Cards))
+	}
+	add("fault", a.Fault)
+	add("trace", a.Trace)
+	if len(opts) == 0 {
+		return "mock:"
+	}
+	return "mock:?" + strings.Join(opts, "&")
+}
