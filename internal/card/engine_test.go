@@ -14,6 +14,7 @@ type hashEngine struct {
 	stops          []uint32
 	tweak          func(position int, logits []float32) // after they are computed
 	compute        func()                               // before each forward pass
+	took           func(tokens int)
 	selfTest       error
 	flat           bool // logits are left as they are: for benchmarks
 	states         []*hashState
@@ -76,6 +77,9 @@ func (s *hashState) Append(toks []uint32, each func(int, []float32)) error {
 func (s *hashState) check(toks []uint32) error {
 	if s.e.compute != nil {
 		s.e.compute()
+	}
+	if s.e.took != nil {
+		s.e.took(len(toks))
 	}
 	s.zeroed = false
 	if len(s.toks)+len(toks) > s.e.context {

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hc1-toolkit/hc1/hal/hci"
+	"github.com/hc1-toolkit/hc1/internal/address"
+	"github.com/hc1-toolkit/hc1/internal/output"
+)
+
+func (a *app) device() *cobra.Command {
+	c := &cobra.Command{Use: "device", Short: "Cards: list and show"}
+	var sysfs string
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the cards of this machine",
+		Long: `Lists the cards of this machine by PCI address: functions of the class of
+processing accelerators with the ids of this interface. The ids are
+placeholders: nothing is bound by them alone. With --card it lists the
+emulated cards of a mock: address.`,
+		Example: "  hc1ctl device list\n  hc1ctl device list --card 'mock:?cards=3' -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.list(cmd.Context(), sysfs)
+			if err != nil {
+				return err
+			}
+			return a.printer().Print(v)
+		},
+	}
+	list.Flags().StringVar(&sysfs, "sysfs", "/sys", "root of sysfs")
+	if err := list.Flags().MarkHidden("sysfs"); err != nil {
+		panic(err)
+	}
+	c.AddCommand(list, &cobra.Command{
+		Use:   "show",
+		Short: "Show a card: model, limits, sensors, firmware",
+		Long: `Brings the card up and shows its capability page, its sensors and its firmware
+slots. Power, temperature and energy of an emulated card are modelled.`,
+		Example: "  hc1ctl device show --card mock:\n  hc1ctl device show --card mock: -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.show(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printer().Print(v)
+		},
+	})
+	return c
+}
+
+type deviceList struct {
+	Schema  string      `json:"schema"`
+	Devices []deviceRow `json:"devices"`
+}
+
+type deviceRow struct {
+	Index  int     `json:"index"`
+	Card   string  `json:"card"`
+	Serial *string `json:"serial"`
+	Model  *string `json:"model"`
+	Driver *string `json:"driver"`
+	NUMA   *int    `json:"numa"`
+}
+
+func (l deviceList) Table(t *output.Rows) {
+	t.Row("IDX", "CARD", "SERIAL", "MODEL", "DRIVER")
+	for _, d := range l.Devices {
+		t.Row(d.Index, d.Card, orMissing(d.Serial), orMissing(d.Model), orMissing(d.Driver))
+	}
+}
+
+func orMissing(s *string) string {
+	if s == nil {
+		return output.Missing
+	}
+	return *s
+}
+
+func (a *app) list(ctx context.Context, sysfs string) (deviceList, error) {
+	v := deviceList{Schema: "hc1.device.list/1"}
+	if a.card == "" {
+		var err error
+		if v.Devices, err = scan(sysfs); err == nil && len(v.Devices) == 0 {
+			err = fmt.Errorf("no card in this machine; --card mock: is the emulated one: %w", errNoCard)
+		}
+		return v, err
+	}
+	addr, err := address.Parse(a.card)
+	if err != nil {
+		return v, usagef("%w", err)
+	}
+	for i := range max(addr.Cards, 1) {
+		row := deviceRow{Index: i, Card: addr.String()}
+		if err := func() (err error) {
+			c, err := a.openAt(ctx, addr, i)
+			if err != nil {
+				return err
+			}
+			defer c.close(&err)
+			serial, model := c.Serial(), modelName(c)
+			row.Serial, row.Model = &serial, &model
+			return nil
+		}(); err != nil {
+			return v, err
+		}
+		v.Devices = append(v.Devices, row)
+	}
+	return v, nil
+}
+
+// scan finds cards below a sysfs root by class and the placeholder ids.
+func scan(root string) ([]deviceRow, error) {
+	base := filepath.Join(root, "bus/pci/devices")
+	dirs, err := os.ReadDir(base)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // no PCI here
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list PCI functions: %w", err)
+	}
+	var rows []deviceRow
+	for _, d := range dirs {
+		attr := func(name string) string {
+			b, err := os.ReadFile(filepath.Join(base, d.Name(), name))
+			if err != nil {
+				return "" // gone, or not there: as good as not ours
+			}
+			return strings.TrimSpace(string(b))
+		}
+		if !strings.HasPrefix(attr("class"), "0x1200") || attr("vendor") != fmt.Sprintf("0x%04x", hci.PCIVendor) ||
+			attr("device") != fmt.Sprintf("0x%04x", hci.PCIDevice) {
+			continue
+		}
+		row := deviceRow{Index: len(rows), Card: d.Name()}
+		if drv, err := os.Readlink(filepath.Join(base, d.Name(), "driver")); err == nil {
+			name := filepath.Base(drv)
+			row.Driver = &name
+		}
+		var numa int
+		if n, err := fmt.Sscan(attr("numa_node"), &numa); n == 1 && err == nil && numa >= 0 {
+			row.NUMA = &numa
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func modelName(c *attached) string {
+	caps := c.Capabilities()
+	return hci.Text(caps.ModelName[:])
+}
+
+func siliconName(c *attached) string {
+	caps := c.Capabilities()
+	return hci.Text(caps.Silicon[:])
+}
+
+// deviceShow is the result of device show.
+type deviceShow struct {
+	Schema   string        `json:"schema"`
+	Card     string        `json:"card"`
+	Serial   string        `json:"serial"`
+	Product  string        `json:"product"`
+	Firmware string        `json:"firmware"`
+	HCI      string        `json:"hci"`
+	Model    modelInfo     `json:"model"`
+	Limits   limits        `json:"limits"`
+	Features []string      `json:"features"`
+	Sensors  telemetryView `json:"telemetry"`
+	Slots    firmwareView  `json:"firmware_slots"`
+}
+
+type modelInfo struct {
+	Name       string `json:"name"`
+	ID         string `json:"id"`
+	NumericsID uint32 `json:"numerics_id"`
+	Silicon    string `json:"silicon"`
+	Vocabulary uint32 `json:"vocabulary"`
+}
+
+type limits struct {
+	Context    uint32 `json:"context_tokens"`
+	KVBudget   uint32 `json:"kv_budget_tokens"`
+	Sessions   uint16 `json:"sessions"`
+	Candidates uint8  `json:"top_k"`
+	StopIDs    uint8  `json:"stop_ids"`
+	Bias       uint32 `json:"bias_entries"`
+	TokenNS    uint32 `json:"token_ns"`
+	PrefillNS  uint32 `json:"prefill_token_ns"`
+	PowerMinMW uint32 `json:"power_min_mw"`
+	PowerMaxMW uint32 `json:"power_max_mw"`
+}
+
+func (a *app) show(ctx context.Context) (v deviceShow, err error) {
+	c, err := a.open(ctx)
+	if err != nil {
+		return v, err
+	}
+	defer c.close(&err)
+	tel, err := c.Telemetry(ctx)
+	if err != nil {
+		return v, err
+	}
+	fw, err := c.FirmwareLog(ctx)
+	if err != nil {
+		return v, err
+	}
+	caps := c.Capabilities()
+	v = deviceShow{
+		Schema: "hc1.device.show/1", Card: a.card, Serial: c.Serial(), Product: hci.Text(caps.MN[:]), Firmware: hci.Text(caps.FR[:]),
+		HCI:   fmt.Sprintf("%d.%d", caps.VER>>16, caps.VER>>8&0xFF),
+		Model: modelInfo{modelName(c), fmt.Sprintf("%x", caps.ModelID), caps.NumericsID, siliconName(c), caps.Vocab},
+		Limits: limits{caps.Context, caps.KVBudget, caps.Sessions, caps.Candidates, caps.MaxStop, caps.MaxBias,
+			caps.TokenNS, caps.PrefillNS, caps.PowerMinMW, caps.PowerMaxMW},
+		Sensors: viewTelemetry(tel), Slots: viewFirmware(fw),
+	}
+	for _, f := range hci.Enums["features"] {
+		if caps.Features>>f.Value&1 != 0 {
+			v.Features = append(v.Features, strings.ToLower(f.Name))
+		}
+	}
+	slices.Sort(v.Features)
+	return v, nil
+}
+
+func (v deviceShow) Table(t *output.Rows) {
+	t.Row("card", v.Card)
+	t.Row("serial", v.Serial)
+	t.Row("product", v.Product)
+	t.Row("firmware", v.Firmware+", HCI "+v.HCI)
+	t.Row("model", fmt.Sprintf("%s, vocabulary of %d", v.Model.Name, v.Model.Vocabulary))
+	t.Row("model id", v.Model.ID[:16]+"...")
+	t.Row("silicon", fmt.Sprintf("%s, numerics %#x", v.Model.Silicon, v.Model.NumericsID))
+	t.Row("context", fmt.Sprintf("%d tokens; KV for %d over %d sessions", v.Limits.Context, v.Limits.KVBudget, v.Limits.Sessions))
+	t.Row("speed", fmt.Sprintf("%.0f tokens/s nominal (%d ns a token)", 1e9/float64(v.Limits.TokenNS), v.Limits.TokenNS))
+	t.Row("sampling", fmt.Sprintf("top-k up to %d, %d stop ids, %d bias entries", v.Limits.Candidates, v.Limits.StopIDs, v.Limits.Bias))
+	t.Line("")
+	t.Text("features: " + strings.Join(v.Features, ", "))
+	t.Line("")
+	v.Sensors.Table(t)
+	t.Line("")
+	v.Slots.Table(t)
+}
