@@ -216,7 +216,7 @@ func (c *Card) makeAdmin() error {
 				return err
 			}
 		}
-		c.admin = newQueue(0, adminEntries, sq, cq, c.db, 0)
+		c.admin = newQueue(0, adminEntries, queueDepth, sq, cq, c.db, 0)
 	}
 	c.admin.reset()
 	c.aers = c.aers[:0]

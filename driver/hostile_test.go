@@ -40,7 +40,7 @@ func benchSession(ringLog2 uint8) (*Card, *Session) {
 	c.caps = hci.Capabilities{Vocab: 600, Context: 256, Candidates: 8, Sessions: 16, MaxStop: 16,
 		Features: hci.FeatureFreeRun | hci.FeatureStepped, TokenNS: 1, PrefillNS: 1}
 	l := &lane{host: page(hci.PageSize), prompt: page(1024), ring: page(hci.RecordSize << ringLog2), block: page(hci.PageSize)}
-	l.q = newQueue(1, laneSQEntries, page(laneSQEntries*hci.SQESize), page(laneCQEntries*hci.CQESize), db, 4096)
+	l.q = newQueue(1, laneSQEntries, queueDepth, page(laneSQEntries*hci.SQESize), page(laneCQEntries*hci.CQESize), db, 4096)
 	s := &Session{c: c, l: l, open: true, kv: make([]uint32, 0, 256)}
 	return c, s
 }

@@ -84,7 +84,7 @@ func (c *Card) makeLanes() error {
 			}
 		}
 		id := i + 1
-		l.q = newQueue(uint16(id), laneSQEntries, sq, cq, c.db, id*c.stride)
+		l.q = newQueue(uint16(id), laneSQEntries, queueDepth, sq, cq, c.db, id*c.stride)
 		if c.caps.Features&hci.FeatureShadow != 0 {
 			cell := id * hci.ShadowStride
 			l.q.shadow = c.shadow.b[cell : cell+hci.ShadowStride]

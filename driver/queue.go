@@ -63,10 +63,10 @@ const (
 // queueDepth bounds what one owner has outstanding.
 const queueDepth = 16
 
-func newQueue(id uint16, size uint32, sq, cq buffer, db hal.Region, page int) *queue {
+func newQueue(id uint16, size uint32, depth int, sq, cq buffer, db hal.Region, page int) *queue {
 	q := &queue{id: id, size: size, mask: size - 1, sq: sq, cq: cq, db: db, page: page}
-	q.slots = make([]slot, queueDepth)
-	q.free = make([]uint16, 0, queueDepth)
+	q.slots = make([]slot, depth)
+	q.free = make([]uint16, 0, depth)
 	q.reset()
 	return q
 }

@@ -83,8 +83,9 @@ func parse(path string) (*gguf.File, string, error) {
 	return f, path, err
 }
 
-// engine makes the silicon that an address asks for.
-func engine(a address.Address) (silicon.Engine, *tokenizer.Tokenizer, error) {
+// Engine makes the silicon that a mock: address asks for, with its
+// vocabulary.
+func Engine(a address.Address) (silicon.Engine, *tokenizer.Tokenizer, error) {
 	m, err := LoadModel(a.Model)
 	if err != nil {
 		return nil, nil, err
@@ -128,7 +129,7 @@ func openMock(a address.Address, index int) (*Card, error) {
 	if index < 0 || index >= a.Cards {
 		return nil, fmt.Errorf("card %d of %s: there are %d", index, a, a.Cards)
 	}
-	e, v, err := engine(a)
+	e, v, err := Engine(a)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ type hashEngine struct {
 	tweak          func(position int, logits []float32) // after they are computed
 	compute        func()                               // before each forward pass
 	took           func(tokens int)
-	selfTest       error
+	selfTest, fail error
 	flat           bool // logits are left as they are: for benchmarks
 	states         []*hashState
 }
@@ -80,6 +80,9 @@ func (s *hashState) check(toks []uint32) error {
 	}
 	if s.e.took != nil {
 		s.e.took(len(toks))
+	}
+	if s.e.fail != nil {
+		return s.e.fail
 	}
 	s.zeroed = false
 	if len(s.toks)+len(toks) > s.e.context {

@@ -220,7 +220,7 @@ func (x *hostile) settleBounded() {
 	for range 3000 {
 		at := x.now
 		x.step()
-		if x.next == Idle {
+		if x.next == Idle || x.next > x.now && x.c.Quiet() {
 			return
 		}
 		if x.now > at {

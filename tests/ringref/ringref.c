@@ -1,28 +1,15 @@
-// SPDX-License-Identifier: Apache-2.0
+// ringref: the ring that the driver's is measured against.
 //
-// ringref: a queue pair between two threads in C, the yardstick for the
-// driver's own (driver/ringbench.go, `hc1ctl bench`: ring_vs_c_ratio).
+// A host thread and a device thread share a submission queue of 64-byte
+// entries and a completion queue of 16-byte entries with phase tags, as in
+// docs/hci.md section 7, with shadow doorbells (section 4.1). The host fills
+// whole entries in batches of 32 from slots with a generation, publishes the
+// tail with a full fence and looks at the event index; the device answers each
+// entry; the host checks phase, queue number, command id and generation, files
+// the completion in its slot, publishes its head once per poll, and takes the
+// slots back. driver/ringbench.go does the same with the driver's own queue.
 //
-//   ringref [--entries N] [--rounds R]     ns per entry, one line a round
-//
-// Both sides of the comparison do the same work, entry by entry:
-//
-//   host    takes a slot with a 4-bit generation (the CID of docs/hci.md
-//           section 7), writes all 64 bytes of the SQE, 32 entries a batch;
-//           publishes the tail once a batch by the shadow doorbell protocol
-//           of section 4.1 (store, full fence, event index, MMIO only if
-//           crossed); polls the CQ by phase tag, copies each CQE, checks
-//           SQHD, SQID, CID, generation and slot state, files it in the slot,
-//           and publishes the CQ head once a poll; then takes the result
-//           out of every slot, checks its status, and gives the slot back.
-//   device  polls the shadow tail, copies each SQE, checks opcode and slot,
-//           looks at the CQ head when the CQ may be full, writes bytes 0..7
-//           of the CQE and then 8..15, with the phase tag, in one store.
-//
-// At most a batch is outstanding, and the rings hold 256 entries. What a
-// driver in C would do is done its way: entries are written in place, state
-// is in flat arrays, and all of it is one inlined loop.
-
+//   ringref --entries N --rounds R      prints ns per entry, one line a round
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -31,16 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-	ENTRIES = 256,
-	MASK = ENTRIES - 1,
-	BATCH = 32,
-	OPC = 0x82,
-	QID = 1,
-	SLOT_MASK = 0xFFF,
-	GEN_SHIFT = 12,
-	GENS = 15,
-};
+enum { ENTRIES = 256, BATCH = 32, QID = 1, OPC = 0x82, MASK = ENTRIES - 1 };
 
 struct sqe {
 	uint8_t opc, flags;
@@ -50,268 +28,152 @@ struct sqe {
 	uint32_t cdw[6];
 };
 
-struct cqe {
-	uint64_t lo; // DW0, DW1
-	uint64_t hi; // SQHD, SQID, CID, STATUS with the phase tag in bit 48
-};
-
-_Static_assert(sizeof(struct sqe) == 64, "SQE is 64 bytes");
-_Static_assert(sizeof(struct cqe) == 16, "CQE is 16 bytes");
-
-// Memory that host and device share. The words of the two directions are on
-// lines of their own, 128 bytes apart.
-static struct {
-	_Alignas(4096) struct sqe sq[ENTRIES];
-	_Alignas(4096) struct cqe cq[ENTRIES];
-	_Alignas(4096) uint32_t sqt; // shadow words: host writes
-	_Alignas(128) uint32_t cqh;
-	_Alignas(4096) uint32_t ev_sqt; // event indexes: device writes
-	_Alignas(128) uint32_t ev_cqh;
-	_Alignas(4096) volatile uint32_t doorbell[2]; // stands for the BAR
-} m;
-
-enum state { FREE, BUSY, DONE };
-
 struct slot {
-	uint8_t gen, state, op;
-	struct cqe cqe;
+	uint8_t gen, busy, done;
+	uint64_t lo, hi;
 };
 
-static struct {
-	uint32_t sq_tail, sq_rung, sq_head;
-	_Alignas(128) uint32_t cq_head, cq_rung;
-	_Alignas(128) struct slot slots[BATCH];
-	uint16_t free[BATCH];
-	uint32_t nfree;
-	uint64_t doorbells, unexpected;
-} h;
+static struct sqe sq[ENTRIES] __attribute__((aligned(4096)));
+static _Atomic uint64_t cq[ENTRIES * 2] __attribute__((aligned(4096)));
+static struct { _Atomic uint32_t sqt; char pad[124]; _Atomic uint32_t cqh; char pad2[124]; }
+	shadow __attribute__((aligned(4096))), event __attribute__((aligned(4096)));
+static _Atomic int stop;
+static int bad;
 
-static void die(const char *what, uint64_t v)
+static struct slot slots[BATCH];
+static uint16_t free_slots[BATCH];
+static int nfree;
+static uint32_t tail, rung, head, head_rung;
+static unsigned long strays, doorbells;
+
+static void *device(void *arg)
 {
-	fprintf(stderr, "ringref: %s: %#llx\n", what, (unsigned long long)v);
-	exit(1);
+	uint32_t h = 0;
+	(void)arg;
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		uint32_t t = atomic_load_explicit(&shadow.sqt, memory_order_acquire);
+		for (; h != t; h++) {
+			uint64_t w;
+			memcpy(&w, &sq[h & MASK], 8);
+			if ((uint8_t)w != OPC)
+				bad++;
+			uint64_t phase = 1 ^ ((h / ENTRIES) & 1);
+			uint64_t hi = ((h + 1) & MASK) | (uint64_t)QID << 16 | ((w >> 16) & 0xFFFF) << 32 | phase << 48;
+			atomic_store_explicit(&cq[2 * (h & MASK)], w >> 32, memory_order_relaxed);
+			atomic_store_explicit(&cq[2 * (h & MASK) + 1], hi, memory_order_release);
+		}
+	}
+	return NULL;
 }
 
-static inline void relax(void)
+static int submit(struct sqe *e)
 {
-#if defined(RELAX) && (defined(__x86_64__) || defined(__i386__))
-	__builtin_ia32_pause();
-#endif
-}
-
-// publish moves a shadow word from old to new (section 4.1, host side).
-static inline void publish(uint32_t *word, uint32_t *event, volatile uint32_t *reg, uint32_t old, uint32_t new)
-{
-	__atomic_store_n(word, new, __ATOMIC_SEQ_CST); // release, and a full fence: XCHG on x86
-	uint32_t ev = __atomic_load_n(event, __ATOMIC_SEQ_CST);
-	if (new - ev - 1 >= new - old)
-		return;
-	h.doorbells++;
-	*reg = new & MASK;
-}
-
-static inline uint16_t submit(uint32_t n)
-{
-	if (h.nfree == 0 || h.sq_tail - h.sq_head >= ENTRIES - 1)
-		die("queue full", h.sq_tail);
-	uint16_t i = h.free[--h.nfree];
-	struct slot *s = &h.slots[i];
-	s->state = BUSY;
-	s->op = OPC;
-	struct sqe *e = &m.sq[h.sq_tail & MASK];
-	e->opc = OPC;
-	e->flags = 0;
-	e->cid = i | (uint16_t)(s->gen << GEN_SHIFT);
-	e->sid = 0x10001;
-	e->dw2 = 0;
-	e->dw3 = 0;
-	e->mptr = 0;
-	e->prp1 = 0x100000000ull + n;
-	e->prp2 = 0;
-	e->cdw[0] = n;
-	e->cdw[1] = ~n;
-	e->cdw[2] = 0;
-	e->cdw[3] = 1 << 16;
-	e->cdw[4] = 0;
-	e->cdw[5] = 0;
-	h.sq_tail++;
+	if (nfree == 0)
+		return -1;
+	int i = free_slots[--nfree];
+	slots[i].busy = 1;
+	slots[i].done = 0;
+	e->cid = (uint16_t)(i | slots[i].gen << 12);
+	sq[tail & MASK] = *e;
+	tail++;
 	return i;
 }
 
-static inline void complete(struct cqe c)
+static void publish(_Atomic uint32_t *word, _Atomic uint32_t *ev, uint32_t old, uint32_t new)
 {
-	uint32_t adv = ((uint32_t)(c.hi & 0xFFFF) - h.sq_head) & MASK;
-	if (adv <= h.sq_tail - h.sq_head)
-		h.sq_head += adv;
-	uint16_t sqid = (uint16_t)(c.hi >> 16), cid = (uint16_t)(c.hi >> 32);
-	uint32_t i = cid & SLOT_MASK;
-	if (sqid != QID || i >= BATCH) {
-		h.unexpected++;
-		return;
-	}
-	struct slot *s = &h.slots[i];
-	if (s->gen != cid >> GEN_SHIFT || s->state != BUSY) {
-		h.unexpected++;
-		return;
-	}
-	s->cqe = c;
-	s->state = DONE;
+	atomic_store_explicit(word, new, memory_order_seq_cst);
+	uint32_t e = atomic_load_explicit(ev, memory_order_seq_cst);
+	if ((uint32_t)(new - e - 1) < (uint32_t)(new - old))
+		doorbells++;
 }
 
-static inline int poll(int max)
+static int poll_cq(int max)
 {
-	int n = 0;
-	for (; n < max; n++) {
-		struct cqe *e = &m.cq[h.cq_head & MASK], c;
-		c.hi = __atomic_load_n(&e->hi, __ATOMIC_ACQUIRE);
-		uint32_t phase = 1 ^ (h.cq_head / ENTRIES & 1);
-		if ((c.hi >> 48 & 1) != phase)
+	int n;
+	for (n = 0; n < max; n++) {
+		uint32_t i = head & MASK;
+		uint64_t hi = atomic_load_explicit(&cq[2 * i + 1], memory_order_acquire);
+		if (((hi >> 48) & 1) != (1 ^ ((head / ENTRIES) & 1)))
 			break;
-		c.lo = __atomic_load_n(&e->lo, __ATOMIC_RELAXED);
-		h.cq_head++;
-		complete(c);
+		uint64_t lo = atomic_load_explicit(&cq[2 * i], memory_order_relaxed);
+		head++;
+		uint16_t cid = (uint16_t)(hi >> 32), s = cid & 0xFFF;
+		if ((uint16_t)(hi >> 16) != QID || s >= BATCH || slots[s].gen != cid >> 12 || !slots[s].busy) {
+			strays++;
+			continue;
+		}
+		slots[s].lo = lo;
+		slots[s].hi = hi;
+		slots[s].busy = 0;
+		slots[s].done = 1;
 	}
-	if (n > 0) {
-		publish(&m.cqh, &m.ev_cqh, &m.doorbell[1], h.cq_rung, h.cq_head);
-		h.cq_rung = h.cq_head;
+	if (n) {
+		publish(&shadow.cqh, &event.cqh, head_rung, head);
+		head_rung = head;
 	}
 	return n;
 }
 
-static inline int done(uint16_t i, struct cqe *c)
+static int take(int i)
 {
-	struct slot *s = &h.slots[i];
-	if (s->state != DONE)
-		return 0;
-	*c = s->cqe;
-	s->state = FREE;
-	s->gen = (s->gen + 1) & GENS;
-	h.free[h.nfree++] = i;
-	return 1;
+	if (!slots[i].done || (slots[i].hi >> 49) != 0)
+		return -1;
+	slots[i].done = 0;
+	slots[i].gen = (slots[i].gen + 1) & 15;
+	free_slots[nfree++] = (uint16_t)i;
+	return 0;
 }
 
-// batch moves n <= BATCH entries through the rings.
-static void batch(uint32_t first, int n)
+static int batch(struct sqe *e)
 {
-	uint16_t ids[BATCH];
-	for (int i = 0; i < n; i++)
-		ids[i] = submit(first + i);
-	publish(&m.sqt, &m.ev_sqt, &m.doorbell[0], h.sq_rung, h.sq_tail);
-	h.sq_rung = h.sq_tail;
-	for (int got = 0; got < n;) {
-		int k = poll(n - got);
-		if (k == 0)
-			relax();
-		got += k;
+	int got, i, ids[BATCH];
+	for (i = 0; i < BATCH; i++) {
+		e->cdw[0] = (uint32_t)i;
+		if ((ids[i] = submit(e)) < 0)
+			return -1;
 	}
-	if (h.unexpected)
-		die("unexpected completions", h.unexpected);
-	for (int i = 0; i < n; i++) {
-		struct cqe c;
-		if (!done(ids[i], &c))
-			die("slot is not done", ids[i]);
-		if (c.hi >> 49)
-			die("status", c.hi >> 49);
-		if ((uint32_t)c.lo != first + i)
-			die("result", c.lo);
-	}
-}
-
-static uint64_t total; // entries that the device will see
-
-static void *device(void *arg)
-{
-	uint32_t head = 0, tail = 0, cq_tail = 0, cq_head = 0;
-	for (uint64_t seen = 0; seen < total;) {
-		uint32_t t = __atomic_load_n(&m.sqt, __ATOMIC_ACQUIRE);
-		if (t == tail) {
-			relax();
-			continue;
-		}
-		if (t - head > ENTRIES - 1)
-			die("tail beyond the queue", t);
-		for (tail = t; head != tail; seen++) {
-			struct sqe e = m.sq[head & MASK];
-			head++;
-			if (e.opc != OPC)
-				die("opcode", e.opc);
-			if ((e.cid & SLOT_MASK) >= BATCH)
-				die("cid", e.cid);
-			while (cq_tail - cq_head >= ENTRIES)
-				cq_head = __atomic_load_n(&m.cqh, __ATOMIC_ACQUIRE);
-			struct cqe *c = &m.cq[cq_tail & MASK];
-			uint64_t phase = 1 ^ (cq_tail / ENTRIES & 1);
-			cq_tail++;
-			c->lo = (uint64_t)(e.cdw[0] ^ e.cdw[1]) << 32 | e.cdw[0];
-			__atomic_store_n(&c->hi,
-				(uint64_t)(head & MASK) | (uint64_t)QID << 16 | (uint64_t)e.cid << 32 | phase << 48,
-				__ATOMIC_RELEASE);
-		}
-	}
-	return arg;
-}
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
-static uint64_t number(const char *s)
-{
-	char *end;
-	uint64_t v = strtoull(s, &end, 10);
-	if (*s < '0' || *s > '9' || *end || v == 0 || v > 1u << 30) {
-		fprintf(stderr, "ringref: %s: want 1..%u\n", s, 1u << 30);
-		exit(2);
-	}
-	return v;
-}
-
-static double round_of(uint64_t entries)
-{
-	memset(&m, 0, sizeof m);
-	memset(&h, 0, sizeof h);
-	for (int i = 0; i < BATCH; i++)
-		h.free[h.nfree++] = (uint16_t)(BATCH - 1 - i);
-	// The first sixteenth warms up: thread, caches, pages.
-	uint64_t warm = (entries / 16 + BATCH) / BATCH * BATCH;
-	total = warm + entries;
-	pthread_t t;
-	if (pthread_create(&t, NULL, device, NULL))
-		die("no thread", 0);
-	uint32_t n = 0;
-	for (; n < warm; n += BATCH)
-		batch(n, BATCH);
-	double t0 = now();
-	for (uint64_t left = entries; left > 0;) {
-		int k = left < BATCH ? (int)left : BATCH;
-		batch(n, k);
-		n += (uint32_t)k;
-		left -= (uint64_t)k;
-	}
-	double ns = now() - t0;
-	pthread_join(t, NULL);
-	if (h.doorbells > 4)
-		die("doorbells by MMIO", h.doorbells);
-	return ns / (double)entries;
+	publish(&shadow.sqt, &event.sqt, rung, tail);
+	rung = tail;
+	for (got = 0; got < BATCH;)
+		got += poll_cq(BATCH);
+	for (i = 0; i < BATCH; i++)
+		if (take(ids[i]))
+			return -1;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t entries = 1 << 20, rounds = 1;
-	for (int i = 1; i < argc; i++) {
-		if (i + 1 < argc && !strcmp(argv[i], "--entries"))
-			entries = number(argv[++i]);
-		else if (i + 1 < argc && !strcmp(argv[i], "--rounds"))
-			rounds = number(argv[++i]);
-		else {
-			fprintf(stderr, "usage: ringref [--entries N] [--rounds R]\n");
+	long entries = 1000000, rounds = 1;
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (!strcmp(argv[i], "--entries"))
+			entries = atol(argv[i + 1]);
+		else if (!strcmp(argv[i], "--rounds"))
+			rounds = atol(argv[i + 1]);
+		else
 			return 2;
-		}
 	}
-	for (; rounds > 0; rounds--)
-		printf("%.3f\n", round_of(entries));
-	return 0;
+	pthread_t th;
+	struct sqe e = { .opc = OPC, .sid = 7, .prp1 = 1ull << 32 };
+	for (int i = 0; i < BATCH; i++)
+		free_slots[nfree++] = (uint16_t)i;
+	if (pthread_create(&th, NULL, device, NULL))
+		return 1;
+	long n = entries / BATCH > 0 ? entries / BATCH : 1;
+	for (long r = 0; r < rounds; r++) {
+		struct timespec a, b;
+		for (long i = 0; i <= n / 10; i++)
+			if (batch(&e))
+				return 1;
+		clock_gettime(CLOCK_MONOTONIC, &a);
+		for (long i = 0; i < n; i++)
+			if (batch(&e))
+				return 1;
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		printf("%.3f\n", ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec)) / (double)(n * BATCH));
+		fflush(stdout);
+	}
+	atomic_store(&stop, 1);
+	pthread_join(th, NULL);
+	return bad || strays || doorbells > 2;
 }
