@@ -1,12 +1,14 @@
 #include "textflag.h"
 
-// func storeRelease64(p *uint64, v uint64)
+// func storePair(p *uint64, lo, hi uint64)
 //
-// A plain MOV: on amd64 stores are not reordered with earlier loads and
-// stores, so it is a release store. sync/atomic has only XCHG, which costs a
-// locked round trip on a line that the other side is reading.
-TEXT ·storeRelease64(SB), NOSPLIT, $0-16
+// Two plain MOVs: on amd64 stores stay in order, so the second one is a
+// release store. sync/atomic has only XCHG, which costs a locked round trip
+// on a line that the other side is reading.
+TEXT ·storePair(SB), NOSPLIT, $0-24
 	MOVQ p+0(FP), AX
-	MOVQ v+8(FP), BX
+	MOVQ lo+8(FP), BX
+	MOVQ hi+16(FP), CX
 	MOVQ BX, (AX)
+	MOVQ CX, 8(AX)
 	RET

@@ -1,8 +1,11 @@
 #include "textflag.h"
 
-// func storeRelease64(p *uint64, v uint64)
-TEXT ·storeRelease64(SB), NOSPLIT, $0-16
+// func storePair(p *uint64, lo, hi uint64)
+TEXT ·storePair(SB), NOSPLIT, $0-24
 	MOVD p+0(FP), R0
-	MOVD v+8(FP), R1
-	STLR R1, (R0)
+	MOVD lo+8(FP), R1
+	MOVD hi+16(FP), R2
+	MOVD R1, (R0)
+	ADD  $8, R0
+	STLR R2, (R0)
 	RET

@@ -2,16 +2,16 @@ package driver
 
 import "unsafe"
 
-// storeRelease64 stores after everything before it in program order, without
-// a fence after it.
+// storePair stores two adjacent words in order, the second one after
+// everything before it in program order, without a fence.
 //
 //go:noescape
-func storeRelease64(p *uint64, v uint64)
+func storePair(p *uint64, lo, hi uint64)
 
-// publish64 is a release store into memory shared with another processor.
-func publish64(b []byte, off int, v uint64) {
-	b = b[off : off+8]
-	storeRelease64((*uint64)(unsafe.Pointer(&b[0])), v)
+// publishCQE writes a completion as a card does (docs/hci.md section 7).
+func publishCQE(cq []byte, i uint32, lo, hi uint64) {
+	b := cq[int(i)*16:][:16]
+	storePair((*uint64)(unsafe.Pointer(&b[0])), lo, hi)
 }
 
 // sqeWord reads the first 8 bytes of an SQE as the card does.

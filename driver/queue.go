@@ -146,7 +146,9 @@ func (q *queue) poll(max int) int {
 			SQHD: uint16(hi), SQID: uint16(hi >> 16), CID: uint16(hi >> 32), Status: uint16(hi >> 48),
 		})
 	}
-	if n > 0 {
+	// The card needs the head only before the queue looks full to it: what is
+	// outstanding and a quarter of the queue fit in it together.
+	if q.cqHead-q.cqRung >= q.size/4 {
 		q.doorbell(hci.ShadowOffCQH, hci.DoorbellCQHDBL, q.cqRung, q.cqHead)
 		q.cqRung = q.cqHead
 	}

@@ -95,18 +95,18 @@ func RingBench(entries int) (nsPerEntry float64, err error) {
 // echo is the device: it answers every entry until it is told to stop, and
 // returns how many it could not make sense of.
 func echo(q *queue, stop *atomic.Bool) (bad int) {
+	// Locals: the queue's own words are the host's, on lines it writes.
+	sq, cq, shadow, mask, size, id := q.sq.b, q.cq.b, q.shadow, q.mask, q.size, uint64(q.id)
 	head := uint32(0)
 	for !stop.Load() {
-		tail := load32(q.shadow, hci.ShadowOffSQT)
+		tail := load32(shadow, hci.ShadowOffSQT)
 		for ; head != tail; head++ {
-			w := sqeWord(q.sq.b, head&q.mask)
+			w := sqeWord(sq, head&mask)
 			if uint8(w) != hci.OpPrefill {
 				bad++
 			}
-			off := int(head&q.mask) * hci.CQESize
-			phase := uint64(1 ^ head/q.size&1)
-			publish64(q.cq.b, off, w>>32)
-			publish64(q.cq.b, off+8, uint64((head+1)&q.mask)|uint64(q.id)<<16|w>>16&0xFFFF<<32|phase<<48)
+			phase := uint64(1 ^ head/size&1)
+			publishCQE(cq, head&mask, w>>32, uint64((head+1)&mask)|id<<16|w>>16&0xFFFF<<32|phase<<48)
 		}
 		// Never sleeping, it leaves the event index behind.
 	}

@@ -2,10 +2,8 @@ package mock
 
 import (
 	"encoding/binary"
-	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
@@ -35,12 +33,6 @@ const (
 	qSize                                       = 64
 	ringLog                                     = 6
 )
-
-func ld32(b []byte, off int) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(&b[off]))) }
-func ld64(b []byte, off int) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(&b[off]))) }
-func st32(b []byte, off int, v uint32) {
-	atomic.StoreUint32((*uint32)(unsafe.Pointer(&b[off])), v)
-}
 
 func testEngine(t testing.TB, n int) silicon.Engine {
 	t.Helper()

@@ -88,12 +88,13 @@ func (w *World) advance(limit int64) {
 	first.mu.Unlock()
 }
 
+// quiet reports whether no card will do anything by itself but keep records.
 func (w *World) quiet() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, m := range w.cards {
 		m.mu.Lock()
-		q := m.card.Quiet() && m.due > w.now.Load()
+		q := m.due == card.Idle || m.card.Quiet() && m.due > w.now.Load()
 		m.mu.Unlock()
 		if !q {
 			return false

@@ -75,7 +75,7 @@ func throughput(ctx context.Context, c *driver.Card, o Options) (float64, error)
 
 // Result is what a number of equal requests came to.
 type Result struct {
-	PerSecond              float64 // decode rate seen by the host, first to last token
+	PerSecond              float64 // tokens over the time from call to last token, less prefill
 	Response               float64 // µs from call to last token, median
 	TokenP50, TokenP99     float64 // ns of a Poll that brought tokens, per token
 	RequestP50, RequestP99 float64 // µs from call to last token, card time excluded
@@ -90,7 +90,7 @@ type Result struct {
 func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint32, p driver.Params, n int) (r Result, err error) {
 	buf := make([]driver.Token, 64)
 	var perToken, perRequest, response []float64
-	var steps, energy float64
+	var energy float64
 	var decode time.Duration
 	for range n {
 		if err := s.Truncate(ctx, 0); err != nil {
@@ -101,7 +101,7 @@ func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint
 		if err != nil {
 			return r, err
 		}
-		var first, last time.Time
+		var last time.Time
 		got := 0
 		for err == nil {
 			t0 := time.Now()
@@ -112,9 +112,6 @@ func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint
 			}
 			t1 := time.Now()
 			perToken = append(perToken, float64(t1.Sub(t0).Nanoseconds())/float64(k))
-			if got == 0 {
-				first = t1
-			}
 			got, last = got+k, t1
 		}
 		if err != io.EOF {
@@ -124,8 +121,7 @@ func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint
 		card := res.Prefill + res.Decode + res.Stall + res.Wait
 		response = append(response, float64(last.Sub(asked).Nanoseconds())/1000)
 		perRequest = append(perRequest, max(0, float64((last.Sub(asked)-card).Nanoseconds())/1000))
-		decode += last.Sub(first)
-		steps += float64(got - 1)
+		decode += last.Sub(asked) - res.Prefill
 		r.Tokens += uint64(got)
 		r.Late += res.Late
 		energy += float64(res.EnergyUJ)
@@ -133,7 +129,7 @@ func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint
 	for _, x := range [][]float64{perToken, perRequest, response} {
 		slices.Sort(x)
 	}
-	r.PerSecond = steps / decode.Seconds()
+	r.PerSecond = float64(r.Tokens) / decode.Seconds()
 	r.Response = Percentile(response, 0.5)
 	r.TokenP50, r.TokenP99 = Percentile(perToken, 0.5), Percentile(perToken, 0.99)
 	r.RequestP50, r.RequestP99 = Percentile(perRequest, 0.5), Percentile(perRequest, 0.99)

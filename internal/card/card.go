@@ -132,6 +132,7 @@ type Card struct {
 	sqe      [hci.SQESize]byte
 	mask     []byte
 	maskHdr  [8]byte
+	word     [8]byte
 	work     []float32
 	block    [hci.CardOffMaskLate + 4 - hci.CardOffPrefillNS]byte
 	pickFrom [candidates]float32

@@ -83,7 +83,7 @@ func (c *Card) fatal(code uint32) {
 	r.csts |= 1 << hci.CSTSCFS.Lo
 	r.ferr = code
 	r.until, r.starting = 0, false
-	c.logError(nil, hci.StatusInternalError, 0xFFFF, code, 0)
+	c.logError(0, 0xFFFF, 0, hci.StatusInternalError, 0xFFFF, code, 0)
 }
 
 // shutdown ends what runs, with a record and a completion for each.

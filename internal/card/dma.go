@@ -81,7 +81,7 @@ func (c *Card) load64(iova uint64) (uint64, bool) {
 	if err != nil {
 		return 0, c.refused(iova, false, err)
 	}
-	c.traceWord(kindDMARead, iova, 8, v)
+	c.traceSecret(kindDMARead, iova, v)
 	return v, true
 }
 

@@ -220,6 +220,10 @@ func (c *Card) endGenerate(s *session, stop uint8, r result) {
 	if s.wait != 0 {
 		c.setWait(s, 0)
 	}
+	if behind := c.now - c.lastEnd; c.cfg.Paced && behind > 0 && g.sampled > 0 && s.acct.mark == c.lastEnd {
+		s.acct.decode += behind // the step ended on paper before it did
+		s.acct.mark = c.now
+	}
 	s.acct.enter(max(c.now, s.acct.mark), acctWait)
 	if !c.writeAccount(s) && r.status == hci.StatusSuccess {
 		r = c.transferError()

@@ -73,9 +73,6 @@ func (m *IOMMU) Unmap(iova, size uint64) (removed uint64) {
 	return removed
 }
 
-// Mappings returns what is mapped, by address.
-func (m *IOMMU) Mappings() []Mapping { return append([]Mapping(nil), m.maps...) }
-
 func (x *Mapping) end() uint64 { return x.IOVA + uint64(len(x.Bytes)) }
 
 func (x *Mapping) allows(write bool) bool {

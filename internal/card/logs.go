@@ -19,16 +19,8 @@ type logState struct {
 
 func (l *logState) forgetReported() { l.pending, l.reported = 0, 0 }
 
-func (c *Card) logError(cmd *command, s hci.Status, location, code uint32, iova uint64) {
-	if cmd == nil {
-		c.logErrorQueue(0, 0xFFFF, 0, s, location, code, iova)
-		return
-	}
-	c.logErrorQueue(cmd.q.id, cmd.CID, cmd.SID, s, location, code, iova)
-}
-
-// logErrorQueue adds an entry to the ERROR log.
-func (c *Card) logErrorQueue(qid, cid uint16, sid uint32, s hci.Status, location, code uint32, iova uint64) {
+// logError adds an entry to the ERROR log.
+func (c *Card) logError(qid, cid uint16, sid uint32, s hci.Status, location, code uint32, iova uint64) {
 	l := &c.logs
 	l.nerrors++
 	l.errors[l.nerrors%errorEntries] = hci.ErrorEntry{

@@ -139,7 +139,7 @@ func (c *Card) stopQueue(q *queue) {
 		c.fatal(hci.FatalAdminDMA)
 		return
 	}
-	c.logErrorQueue(q.id, 0xFFFF, 0, hci.StatusDataTransferError, 0xFFFF, 0, iova)
+	c.logError(q.id, 0xFFFF, 0, hci.StatusDataTransferError, 0xFFFF, 0, iova)
 }
 
 func (c *Card) newCommand() *command {
@@ -174,7 +174,7 @@ func (c *Card) complete(cmd *command, r result) {
 		if r.status == hci.StatusDataTransferError {
 			iova = uint64(r.dw0) | uint64(r.dw1)<<32
 		}
-		c.logErrorQueue(q.id, cmd.CID, cmd.SID, r.status, loc, 0, iova)
+		c.logError(q.id, cmd.CID, cmd.SID, r.status, loc, 0, iova)
 	}
 	c.post(q, cmd.CID, cmd.SID, r)
 	c.freeCommand(cmd)

@@ -1,6 +1,7 @@
 package card
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/hc1-toolkit/hc1/hal/hci"
@@ -45,6 +46,14 @@ func (c *Card) traceDMA(k trace.Kind, iova uint64, b []byte) {
 func (c *Card) traceWord(k trace.Kind, iova uint64, width int, v uint64) {
 	if c.cfg.Trace != nil {
 		c.cfg.Trace.Trace(trace.Entry{Time: c.time(), Kind: k, Addr: iova, Len: width, Value: v})
+	}
+}
+
+// traceSecret is a word that may name a token (CHOICE): a hash, as of data.
+func (c *Card) traceSecret(k trace.Kind, iova uint64, v uint64) {
+	if c.cfg.Trace != nil {
+		binary.LittleEndian.PutUint64(c.word[:], v)
+		c.traceDMA(k, iova, c.word[:])
 	}
 }
 
