@@ -42,11 +42,15 @@ func words(b []byte) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), len(b)/4)
 }
 
-// putSQE stores an entry at index i of a submission queue. The queue's
-// memory is page-aligned, so the entry is aligned too.
-func putSQE(sq []byte, i uint32, e *hci.SQE) {
+// putSQE stores an entry with its command id at index i of a submission
+// queue. The queue's memory is page-aligned, so the entry is aligned too. The
+// id goes to the copy, not to e: a wide load of e right after a narrow store
+// into it would wait for the store.
+func putSQE(sq []byte, i uint32, e *hci.SQE, cid uint16) {
 	b := sq[int(i)*hci.SQESize:][:hci.SQESize]
-	*(*hci.SQE)(unsafe.Pointer(&b[0])) = *e
+	d := (*hci.SQE)(unsafe.Pointer(&b[0]))
+	*d = *e
+	d.CID = cid
 }
 
 // getRecord copies the record at index i of a ring, all but its last 8
@@ -56,3 +60,6 @@ func getRecord(ring []byte, i uint32, tail uint64, r *hci.Record) {
 	*r = *(*hci.Record)(unsafe.Pointer(&b[0]))
 	r.SetTail(tail)
 }
+
+// cqeOf views the two words of a completion as one.
+func cqeOf(w *[2]uint64) hci.CQE { return *(*hci.CQE)(unsafe.Pointer(w)) }

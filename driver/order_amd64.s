@@ -12,3 +12,11 @@ TEXT ·storePair(SB), NOSPLIT, $0-24
 	MOVQ BX, (AX)
 	MOVQ CX, 8(AX)
 	RET
+
+// func pause()
+//
+// Tells the processor that this is a spin: it gives way, and does not fetch
+// the line that is waited for again and again while the other side fills it.
+TEXT ·pause(SB), NOSPLIT, $0-0
+	PAUSE
+	RET

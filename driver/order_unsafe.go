@@ -8,6 +8,9 @@ import "unsafe"
 //go:noescape
 func storePair(p *uint64, lo, hi uint64)
 
+// pause is one idle turn of a spin.
+func pause()
+
 // publishCQE writes a completion as a card does (docs/hci.md section 7).
 func publishCQE(cq []byte, i uint32, lo, hi uint64) {
 	b := cq[int(i)*16:][:16]

@@ -31,7 +31,8 @@ type queue struct {
 	cqRung uint32
 
 	slots []slot
-	free  []uint16
+	free  []uint16 // slots not in use: the first nfree
+	nfree int
 	stats QueueStats
 }
 
@@ -47,10 +48,9 @@ type QueueStats struct {
 // slot is an outstanding command. Its index and generation are the CID: a
 // late completion of an aborted command does not match its successor.
 type slot struct {
+	cqe   [2]uint64 // the completion
 	gen   uint8
 	state uint8
-	op    uint8
-	cqe   hci.CQE
 }
 
 const (
@@ -66,7 +66,7 @@ const queueDepth = 16
 func newQueue(id uint16, size uint32, depth int, sq, cq buffer, db hal.Region, page int) *queue {
 	q := &queue{id: id, size: size, mask: size - 1, sq: sq, cq: cq, db: db, page: page}
 	q.slots = make([]slot, depth)
-	q.free = make([]uint16, 0, depth)
+	q.free = make([]uint16, depth)
 	q.reset()
 	return q
 }
@@ -76,11 +76,12 @@ func (q *queue) reset() {
 	clear(q.cq.b)
 	clear(q.sq.b)
 	q.sqTail, q.sqRung, q.sqHead, q.cqHead, q.cqRung = 0, 0, 0, 0, 0
-	q.free = q.free[:0]
+	q.nfree = 0
 	for i := range q.slots {
 		q.slots[i].state = slotFree
 		q.slots[i].gen = (q.slots[i].gen + 1) & 15
-		q.free = append(q.free, uint16(len(q.slots)-1-i))
+		q.free[q.nfree] = uint16(len(q.slots) - 1 - i)
+		q.nfree++
 	}
 	if q.shadow != nil {
 		store32(q.shadow, hci.ShadowOffSQT, 0)
@@ -93,15 +94,14 @@ func (q *queue) reset() {
 // submit writes a command into the SQ and returns its slot. The card is not
 // told before ring, so that several commands share a doorbell.
 func (q *queue) submit(e *hci.SQE) (uint16, error) {
-	if len(q.free) == 0 || q.sqTail-q.sqHead >= q.size-1 {
-		return 0, fmt.Errorf("queue %d: %d commands outstanding: %w", q.id, len(q.slots)-len(q.free), ErrBusy)
+	if q.nfree == 0 || q.sqTail-q.sqHead >= q.size-1 {
+		return 0, fmt.Errorf("queue %d: %d commands outstanding: %w", q.id, len(q.slots)-q.nfree, ErrBusy)
 	}
-	i := q.free[len(q.free)-1]
-	q.free = q.free[:len(q.free)-1]
+	q.nfree--
+	i := q.free[q.nfree]
 	s := &q.slots[i]
-	s.state, s.op = slotBusy, e.OPC
-	e.CID = i | uint16(s.gen)<<12
-	putSQE(q.sq.b, q.sqTail&q.mask, e)
+	s.state = slotBusy
+	putSQE(q.sq.b, q.sqTail&q.mask, e, i|uint16(s.gen)<<12)
 	q.sqTail++
 	q.stats.Submitted++
 	return i, nil
@@ -141,10 +141,7 @@ func (q *queue) poll(max int) int {
 		}
 		lo := load64(q.cq.b, off)
 		q.cqHead++
-		q.complete(hci.CQE{
-			DW0: uint32(lo), DW1: uint32(lo >> 32),
-			SQHD: uint16(hi), SQID: uint16(hi >> 16), CID: uint16(hi >> 32), Status: uint16(hi >> 48),
-		})
+		q.complete(lo, hi)
 	}
 	// The card needs the head only before the queue looks full to it: what is
 	// outstanding and a quarter of the queue fit in it together.
@@ -155,27 +152,27 @@ func (q *queue) poll(max int) int {
 	return n
 }
 
-// complete files one completion. One that matches nothing outstanding is
-// counted and dropped; a head beyond the tail is ignored.
-func (q *queue) complete(c hci.CQE) {
-	if adv := (uint32(c.SQHD) - q.sqHead) & q.mask; adv <= q.sqTail-q.sqHead {
+// complete files one completion, given as its two words. One that matches
+// nothing outstanding is counted and dropped; a head beyond the tail is
+// ignored.
+func (q *queue) complete(lo, hi uint64) {
+	if adv := (uint32(uint16(hi)) - q.sqHead) & q.mask; adv <= q.sqTail-q.sqHead {
 		q.sqHead += adv
 	}
-	i := c.CID & 0xFFF
-	if c.SQID != q.id || int(i) >= len(q.slots) {
+	cid := uint16(hi >> 32)
+	i := cid & 0xFFF
+	if uint16(hi>>16) != q.id || int(i) >= len(q.slots) {
 		q.stats.Unexpected++
 		return
 	}
 	s := &q.slots[i]
-	if uint16(s.gen) != c.CID>>12 {
+	switch {
+	case uint16(s.gen) != cid>>12:
 		q.stats.Unexpected++
-		return
-	}
-	switch s.state {
-	case slotBusy:
-		s.cqe, s.state = c, slotDone
+	case s.state == slotBusy:
+		s.cqe, s.state = [2]uint64{lo, hi}, slotDone
 		q.stats.Completed++
-	case slotStale:
+	case s.state == slotStale:
 		q.release(i)
 		q.stats.Completed++
 	default:
@@ -189,9 +186,8 @@ func (q *queue) done(i uint16) (hci.CQE, bool) {
 	if s.state != slotDone {
 		return hci.CQE{}, false
 	}
-	c := s.cqe
 	q.release(i)
-	return c, true
+	return cqeOf(&s.cqe), true
 }
 
 // pending reports whether the slot's command is still out.
@@ -210,7 +206,8 @@ func (q *queue) abandon(i uint16) {
 func (q *queue) release(i uint16) {
 	q.slots[i].state = slotFree
 	q.slots[i].gen = (q.slots[i].gen + 1) & 15
-	q.free = append(q.free, i)
+	q.free[q.nfree] = i
+	q.nfree++
 }
 
 // cid is the command id of a slot, for ABORT.

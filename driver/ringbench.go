@@ -54,14 +54,16 @@ func RingBench(entries int) (nsPerEntry float64, err error) {
 	e := hci.SQE{OPC: hci.OpPrefill, SID: 7, PRP1: 1 << 32}
 	batch := func() error {
 		for i := range slots {
-			e.CDW[0] = uint32(i)
 			if slots[i], err = q.submit(&e); err != nil {
 				return err
 			}
 		}
 		q.ring()
 		for got := 0; got < ringBatch; {
-			got += q.poll(ringBatch)
+			n := q.poll(ringBatch)
+			if got += n; n == 0 {
+				pause()
+			}
 		}
 		for _, s := range slots {
 			if cqe, ok := q.done(s); !ok || cqe.Code() != hci.StatusSuccess {

@@ -168,8 +168,8 @@ func (t *Stream) submit(prompt []uint32) error {
 		t.publishMask(t.pos, Token{}, false)
 	}
 	q := s.l.q
-	if len(q.free) < 4 {
-		return fmt.Errorf("queue has %d free commands: %w", len(q.free), ErrBusy)
+	if q.nfree < 4 {
+		return fmt.Errorf("queue has %d free commands: %w", q.nfree, ErrBusy)
 	}
 	out := func(e *hci.SQE) int {
 		i, err := q.submit(e)

@@ -40,6 +40,13 @@ static struct { _Atomic uint32_t sqt; char pad[124]; _Atomic uint32_t cqh; char 
 static _Atomic int stop;
 static int bad;
 
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
 static struct slot slots[BATCH];
 static uint16_t free_slots[BATCH];
 static int nfree;
@@ -66,15 +73,15 @@ static void *device(void *arg)
 	return NULL;
 }
 
-static int submit(struct sqe *e)
+static int submit(const struct sqe *e)
 {
 	if (nfree == 0)
 		return -1;
 	int i = free_slots[--nfree];
 	slots[i].busy = 1;
 	slots[i].done = 0;
-	e->cid = (uint16_t)(i | slots[i].gen << 12);
 	sq[tail & MASK] = *e;
+	sq[tail & MASK].cid = (uint16_t)(i | slots[i].gen << 12);
 	tail++;
 	return i;
 }
@@ -124,18 +131,21 @@ static int take(int i)
 	return 0;
 }
 
-static int batch(struct sqe *e)
+static int batch(const struct sqe *e)
 {
 	int got, i, ids[BATCH];
 	for (i = 0; i < BATCH; i++) {
-		e->cdw[0] = (uint32_t)i;
 		if ((ids[i] = submit(e)) < 0)
 			return -1;
 	}
 	publish(&shadow.sqt, &event.sqt, rung, tail);
 	rung = tail;
-	for (got = 0; got < BATCH;)
-		got += poll_cq(BATCH);
+	for (got = 0; got < BATCH;) {
+		int n = poll_cq(BATCH);
+		got += n;
+		if (n == 0)
+			relax();
+	}
 	for (i = 0; i < BATCH; i++)
 		if (take(ids[i]))
 			return -1;
