@@ -75,7 +75,7 @@ func throughput(ctx context.Context, c *driver.Card, o Options) (float64, error)
 
 // Result is what a number of equal requests came to.
 type Result struct {
-	PerSecond              float64 // tokens over the time from call to last token, less prefill
+	PerSecond              float64 // tokens over the time from call to last token, less prefill; median request
 	Response               float64 // µs from call to last token, median
 	TokenP50, TokenP99     float64 // ns of a Poll that brought tokens, per token
 	RequestP50, RequestP99 float64 // µs from call to last token, card time excluded
@@ -89,9 +89,8 @@ type Result struct {
 // takes beyond the card's own time.
 func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint32, p driver.Params, n int) (r Result, err error) {
 	buf := make([]driver.Token, 64)
-	var perToken, perRequest, response []float64
+	var perToken, perRequest, response, rate []float64
 	var energy float64
-	var decode time.Duration
 	for range n {
 		if err := s.Truncate(ctx, 0); err != nil {
 			return r, err
@@ -121,15 +120,15 @@ func Requests(ctx context.Context, c *driver.Card, s *driver.Session, ids []uint
 		card := res.Prefill + res.Decode + res.Stall + res.Wait
 		response = append(response, float64(last.Sub(asked).Nanoseconds())/1000)
 		perRequest = append(perRequest, max(0, float64((last.Sub(asked)-card).Nanoseconds())/1000))
-		decode += last.Sub(asked) - res.Prefill
+		rate = append(rate, float64(got)/(last.Sub(asked)-res.Prefill).Seconds())
 		r.Tokens += uint64(got)
 		r.Late += res.Late
 		energy += float64(res.EnergyUJ)
 	}
-	for _, x := range [][]float64{perToken, perRequest, response} {
+	for _, x := range [][]float64{perToken, perRequest, response, rate} {
 		slices.Sort(x)
 	}
-	r.PerSecond = float64(r.Tokens) / decode.Seconds()
+	r.PerSecond = Percentile(rate, 0.5)
 	r.Response = Percentile(response, 0.5)
 	r.TokenP50, r.TokenP99 = Percentile(perToken, 0.5), Percentile(perToken, 0.99)
 	r.RequestP50, r.RequestP99 = Percentile(perRequest, 0.5), Percentile(perRequest, 0.99)
