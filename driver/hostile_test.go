@@ -47,7 +47,7 @@ func benchSession(ringLog2 uint8) (*Card, *Session) {
 
 func startStream(t testing.TB, s *Session, p Params) *Stream {
 	t.Helper()
-	st := &Stream{s: s, p: p, epoch: s.l.epoch + 1, first: s.l.seq, seq: s.l.seq, head: s.l.seq,
+	st := &Stream{s: s, p: p, epoch: hci.NextEpoch(s.l.epoch), first: s.l.seq, seq: s.l.seq, head: s.l.seq,
 		truncate: -1, prefill: -1, generate: -1, cancelSent: -1}
 	if err := st.submit([]uint32{1, 2, 3}); err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Stream{s: s, epoch: s.l.epoch + 1, seq: s.l.seq, head: s.l.seq, pos: uint32(len(s.kv))}
+	t := &Stream{s: s, epoch: hci.NextEpoch(s.l.epoch), seq: s.l.seq, head: s.l.seq, pos: uint32(len(s.kv))}
 	if t.pos == 0 {
 		t.pos = 1
 	}

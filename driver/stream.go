@@ -123,7 +123,7 @@ func (s *Session) Generate(ctx context.Context, prompt []uint32, p Params) (*Str
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("generate: %w", context.Cause(ctx))
 	}
-	t := &Stream{s: s, p: p, epoch: s.l.epoch + 1, first: s.l.seq, seq: s.l.seq, head: s.l.seq,
+	t := &Stream{s: s, p: p, epoch: hci.NextEpoch(s.l.epoch), first: s.l.seq, seq: s.l.seq, head: s.l.seq,
 		truncate: -1, prefill: -1, generate: -1, cancelSent: -1}
 	if err := t.submit(prompt); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)

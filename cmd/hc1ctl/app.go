@@ -39,7 +39,23 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetOut(out)
 	root.SetErr(errw)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && wantsJSON(args) {
+		a.format = string(output.JSON) // flags may not have been parsed
+	}
 	return a.report(cmd, err)
+}
+
+// wantsJSON looks for the output format in a command line that may be wrong.
+func wantsJSON(args []string) bool {
+	for i, s := range args {
+		switch s {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			return i+1 < len(args) && args[i+1] == string(output.JSON)
+		}
+	}
+	return false
 }
 
 func (a *app) root() *cobra.Command {

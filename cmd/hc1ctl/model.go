@@ -107,7 +107,7 @@ func clip(s string, n int) string {
 type vocabFlags struct{ model, dir string }
 
 func (f *vocabFlags) register(c *cobra.Command) {
-	c.Flags().StringVar(&f.model, "model", "", "GGUF file with the vocabulary (default: the shipped model)")
+	c.Flags().StringVar(&f.model, "model", "", "GGUF file with the vocabulary (default the shipped one)")
 	c.Flags().StringVar(&f.dir, "vocab", "", "directory with encoder.json and vocab.bpe (Llama 3)")
 }
 

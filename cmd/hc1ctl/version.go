@@ -17,7 +17,7 @@ func (a *app) version() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print versions",
-		Long:    "Prints the version of this program, of the host-card interface it speaks, and of Go.",
+		Long:    "Prints the version of this program, of the host-card interface that it speaks,\nand of Go.",
 		Example: "  hc1ctl version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

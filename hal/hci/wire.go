@@ -30,8 +30,8 @@ type CQE struct {
 	Status uint16 // bit 0 phase tag, 15:1 status field
 }
 
-// Code returns the status field without the phase tag and DNR.
-func (c *CQE) Code() Status { return Status(c.Status>>1) &^ StatusDNR }
+// Code returns SCT and SC of the status field: no phase tag, CRD, MORE or DNR.
+func (c *CQE) Code() Status { return Status(c.Status>>1) & 0x7FF }
 
 // Record is a token record (section 12). A candidate record keeps 8 ids in
 // Payload[0:8] and their log-probabilities, two f16 a word, in Payload[8:12].
@@ -55,6 +55,14 @@ func (r *Record) SetLogProb(i int, v uint16) {
 	sh := 16 * (i % 2)
 	w := &r.Payload[8+i/2]
 	*w = *w&^(0xFFFF<<sh) | uint32(v)<<sh
+}
+
+// NextEpoch is the epoch after e (section 11.1 rule 4). 0 is not an epoch.
+func NextEpoch(e uint16) uint16 {
+	if e++; e == 0 {
+		return 1
+	}
+	return e
 }
 
 // Tail is the last 8 bytes of the record, as written in one store.
@@ -149,7 +157,8 @@ func (r *Record) Decode(b *[RecordSize]byte) {
 
 // ReservedSet returns the offset of the first byte of e that the command may
 // not use and that is not zero; ok is false when there is one. The fields in
-// use are those of the tables in sections 9 and 11, and bytes 2..7.
+// use are those of the tables in sections 9 and 11, CID, and SID where the
+// command names a session.
 func ReservedSet(e *SQE, admin bool) (offset int, ok bool) {
 	var b, used [SQESize]byte
 	e.Encode(&b)
@@ -167,7 +176,7 @@ func ReservedSet(e *SQE, admin bool) (offset int, ok bool) {
 		used[i] = 0xFF
 	}
 	used[1] = 0
-	if !admin {
+	if !admin && e.OPC != OpOpen { // OPEN names no session yet
 		for i := 4; i < 8; i++ {
 			used[i] = 0xFF
 		}
@@ -212,7 +221,7 @@ func (s Status) String() string {
 			return i.Name
 		}
 	}
-	return fmt.Sprintf("SCT %d SC %#02x", s>>8&7, s&0xFF)
+	return fmt.Sprintf("SCT %d SC 0x%02x", uint16(s>>8&7), uint8(s)) // as numbers: a Status would print itself
 }
 
 // DNR reports whether the document says the status may not be retried.

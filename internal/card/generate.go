@@ -62,8 +62,8 @@ func (c *Card) startGenerate(s *session, cmd *command) result {
 		return result{hci.StatusSamplingUnsupported, 0, hci.SQEOffCDW11}
 	case !greedy && (topp < 1 || topp > 65536):
 		return badField(hci.SQEOffCDW13)
-	case epoch != s.epoch+1:
-		return result{hci.StatusEpochInvalid, uint32(s.epoch + 1), 0}
+	case epoch != hci.NextEpoch(s.epoch):
+		return result{hci.StatusEpochInvalid, uint32(hci.NextEpoch(s.epoch)), 0}
 	case s.kvLen >= c.cfg.Context:
 		return refuse(hci.StatusContextExceeded)
 	case !s.primed:
@@ -196,7 +196,7 @@ func (c *Card) readBias(g *generate) result {
 func finite(f float32) bool { return !math.IsNaN(float64(f)) && !math.IsInf(float64(f), 0) }
 
 // endGenerate ends a GENERATE: a last record where one is due, then the card
-// block, then the completion (rule 12). Free-run ends by a token are written
+// block, then the completion (rule 13). Free-run ends by a token are written
 // with the token; all others get a record of their own, if there is room.
 func (c *Card) endGenerate(s *session, stop uint8, r result) {
 	g := &s.gen

@@ -22,8 +22,8 @@ func (c *Card) startPrefill(s *session, cmd *command) result {
 		return result{hci.StatusSamplingUnsupported, 0, hci.SQEOffCDW12}
 	case !score && epoch != 0:
 		return badField(hci.SQEOffCDW12)
-	case score && epoch != s.epoch+1:
-		return result{hci.StatusEpochInvalid, uint32(s.epoch + 1), 0}
+	case score && epoch != hci.NextEpoch(s.epoch):
+		return result{hci.StatusEpochInvalid, uint32(hci.NextEpoch(s.epoch)), 0}
 	case s.kvLen+int(count) > c.cfg.Context:
 		return result{hci.StatusContextExceeded, uint32(c.cfg.Context - s.kvLen), 0}
 	}
