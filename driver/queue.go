@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
@@ -11,38 +12,29 @@ import (
 // goroutine owns it at a time; nothing here waits, locks, allocates or reads
 // a clock. SQ-side and CQ-side words live on separate 128-byte lines.
 type queue struct {
-	id   uint16
-	size uint32 // entries of SQ and CQ, a power of two
-	mask uint32
-	sq   buffer
-	cq   buffer
-	db   hal.Region // BAR2
-	page int        // offset of the queue's doorbell page
+	id    uint16
+	size  uint32 // entries of SQ and CQ, a power of two
+	mask  uint32
+	shift uint8 // log2 of size: a division would cost as much as all else in poll
+	sq    buffer
+	cq    buffer
+	db    hal.Region // BAR2
+	page  int        // offset of the queue's doorbell page
 
 	// shadow doorbells (section 4.1); nil for the admin queue
 	shadow, event []byte
 
 	sqTail uint32 // free-running: entries produced
 	sqRung uint32 // tail the card was told of
-	sqHead uint32 // entries the card has taken, from SQHD
 
 	_      [128]byte
 	cqHead uint32 // free-running: entries consumed
 	cqRung uint32
 
-	slots []slot
-	free  []uint16 // slots not in use: the first nfree
-	nfree int
-	stats QueueStats
-}
-
-// QueueStats make batching visible (one doorbell for many entries).
-type QueueStats struct {
-	Submitted    uint64 // commands
-	Completed    uint64
-	Doorbells    uint64 // MMIO writes of SQ tails and CQ heads
-	DoorbellsSav uint64 // shadow updates that needed no MMIO
-	Unexpected   uint64 // completions that matched no outstanding command
+	slots  []slot
+	free   []uint16 // slots not in use: the first nfree
+	nfree  int
+	strays uint64 // completions that matched no outstanding command
 }
 
 // slot is an outstanding command. Its index and generation are the CID: a
@@ -64,7 +56,7 @@ const (
 const queueDepth = 16
 
 func newQueue(id uint16, size uint32, depth int, sq, cq buffer, db hal.Region, page int) *queue {
-	q := &queue{id: id, size: size, mask: size - 1, sq: sq, cq: cq, db: db, page: page}
+	q := &queue{id: id, size: size, mask: size - 1, shift: uint8(bits.TrailingZeros32(size)), sq: sq, cq: cq, db: db, page: page}
 	q.slots = make([]slot, depth)
 	q.free = make([]uint16, depth)
 	q.reset()
@@ -75,7 +67,7 @@ func newQueue(id uint16, size uint32, depth int, sq, cq buffer, db hal.Region, p
 func (q *queue) reset() {
 	clear(q.cq.b)
 	clear(q.sq.b)
-	q.sqTail, q.sqRung, q.sqHead, q.cqHead, q.cqRung = 0, 0, 0, 0, 0
+	q.sqTail, q.sqRung, q.cqHead, q.cqRung = 0, 0, 0, 0
 	q.nfree = 0
 	for i := range q.slots {
 		q.slots[i].state = slotFree
@@ -94,7 +86,7 @@ func (q *queue) reset() {
 // submit writes a command into the SQ and returns its slot. The card is not
 // told before ring, so that several commands share a doorbell.
 func (q *queue) submit(e *hci.SQE) (uint16, error) {
-	if q.nfree == 0 || q.sqTail-q.sqHead >= q.size-1 {
+	if q.nfree == 0 {
 		return 0, fmt.Errorf("queue %d: %d commands outstanding: %w", q.id, len(q.slots)-q.nfree, ErrBusy)
 	}
 	q.nfree--
@@ -103,7 +95,6 @@ func (q *queue) submit(e *hci.SQE) (uint16, error) {
 	s.state = slotBusy
 	putSQE(q.sq.b, q.sqTail&q.mask, e, i|uint16(s.gen)<<12)
 	q.sqTail++
-	q.stats.Submitted++
 	return i, nil
 }
 
@@ -120,11 +111,9 @@ func (q *queue) doorbell(shadowOff, reg int, old, new uint32) {
 	if q.shadow != nil {
 		store32(q.shadow, shadowOff, new) // a full fence too
 		if ev := load32(q.event, shadowOff); new-ev-1 >= new-old {
-			q.stats.DoorbellsSav++
 			return
 		}
 	}
-	q.stats.Doorbells++
 	q.db.Store32(q.page+reg, new&q.mask)
 }
 
@@ -135,7 +124,7 @@ func (q *queue) poll(max int) int {
 	for ; n < max; n++ {
 		off := int(q.cqHead&q.mask) * hci.CQESize
 		hi := load64(q.cq.b, off+8)
-		phase := uint16(1 ^ q.cqHead/q.size&1)
+		phase := uint16(1 ^ q.cqHead>>q.shift&1)
 		if uint16(hi>>48)&1 != phase {
 			break
 		}
@@ -153,30 +142,26 @@ func (q *queue) poll(max int) int {
 }
 
 // complete files one completion, given as its two words. One that matches
-// nothing outstanding is counted and dropped; a head beyond the tail is
-// ignored.
+// nothing outstanding is counted and dropped. SQHD is not needed: there are
+// fewer slots than entries, and a command that completed was fetched, as were
+// all before it.
 func (q *queue) complete(lo, hi uint64) {
-	if adv := (uint32(uint16(hi)) - q.sqHead) & q.mask; adv <= q.sqTail-q.sqHead {
-		q.sqHead += adv
-	}
 	cid := uint16(hi >> 32)
 	i := cid & 0xFFF
 	if uint16(hi>>16) != q.id || int(i) >= len(q.slots) {
-		q.stats.Unexpected++
+		q.strays++
 		return
 	}
 	s := &q.slots[i]
 	switch {
 	case uint16(s.gen) != cid>>12:
-		q.stats.Unexpected++
+		q.strays++
 	case s.state == slotBusy:
 		s.cqe, s.state = [2]uint64{lo, hi}, slotDone
-		q.stats.Completed++
 	case s.state == slotStale:
 		q.release(i)
-		q.stats.Completed++
 	default:
-		q.stats.Unexpected++
+		q.strays++
 	}
 }
 

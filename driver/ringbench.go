@@ -88,8 +88,8 @@ func RingBench(entries int) (nsPerEntry float64, err error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case bad > 0 || db.rung > 2 || q.stats.Unexpected > 0:
-		return 0, fmt.Errorf("ring: %d bad entries, %d doorbells, %d strays: %w", bad, db.rung, q.stats.Unexpected, ErrProtocol)
+	case bad > 0 || db.rung > 2 || q.strays > 0:
+		return 0, fmt.Errorf("ring: %d bad entries, %d doorbells, %d strays: %w", bad, db.rung, q.strays, ErrProtocol)
 	}
 	return float64(took.Nanoseconds()) / float64(n*ringBatch), nil
 }
@@ -98,7 +98,7 @@ func RingBench(entries int) (nsPerEntry float64, err error) {
 // returns how many it could not make sense of.
 func echo(q *queue, stop *atomic.Bool) (bad int) {
 	// Locals: the queue's own words are the host's, on lines it writes.
-	sq, cq, shadow, mask, size, id := q.sq.b, q.cq.b, q.shadow, q.mask, q.size, uint64(q.id)
+	sq, cq, shadow, mask, shift, id := q.sq.b, q.cq.b, q.shadow, q.mask, q.shift, uint64(q.id)
 	head := uint32(0)
 	for !stop.Load() {
 		tail := load32(shadow, hci.ShadowOffSQT)
@@ -107,7 +107,7 @@ func echo(q *queue, stop *atomic.Bool) (bad int) {
 			if uint8(w) != hci.OpPrefill {
 				bad++
 			}
-			phase := uint64(1 ^ head/size&1)
+			phase := uint64(1 ^ head>>shift&1)
 			publishCQE(cq, head&mask, w>>32, uint64((head+1)&mask)|id<<16|w>>16&0xFFFF<<32|phase<<48)
 		}
 		// Never sleeping, it leaves the event index behind.
