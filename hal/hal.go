@@ -84,14 +84,15 @@ type DMA struct {
 	Bytes []byte // host's view; len is a whole number of pages
 	IOVA  uint64 // card's address of Bytes[0]
 	Dir   Direction
-	Free  func() error // unmaps; the card's next access faults
+	Free  func() error // unmaps; the card's next access faults. Bytes must not be used after
 }
 
 // Vector is one interrupt. Only one goroutine waits on it at a time.
 type Vector interface {
 	// Wait returns true when the interrupt has fired since the last Wait
 	// that returned true, or false after d without one. d < 0 waits without
-	// bound, d == 0 only looks. Firings in between count as one.
+	// bound, d == 0 only looks. Firings in between count as one. Close, and
+	// a second Vectors, end a Wait that is under way with ErrClosed.
 	Wait(d time.Duration) (bool, error)
 }
 

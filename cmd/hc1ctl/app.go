@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,29 +23,97 @@ import (
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	signals  <-chan os.Signal // nil: none come
 
 	card    string
 	format  string
 	timeout time.Duration
 	verbose bool
+
+	done []func() // run when the command has ended
 }
 
 // envCard names a card for commands that were given none.
 const envCard = "HC1_CARD"
 
-// run is the program but for its process: it returns the exit code.
-func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	a := &app{in: in, out: out, err: errw}
+// execute is the program but for its process: it returns the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errw)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
+	for _, f := range a.done {
+		f()
+	}
 	if err != nil && wantsJSON(args) {
 		a.format = string(output.JSON) // flags may not have been parsed
 	}
 	return a.report(cmd, err)
+}
+
+// interactive is the flag of commands that then take signals and --timeout
+// as they see fit.
+const interactive = "interactive"
+
+// bound gives a command's context its ends: --timeout, and the first signal.
+// A second signal kills.
+func (a *app) bound(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
+	go func() {
+		select {
+		case <-a.signals:
+			signal.Reset(os.Interrupt, syscall.SIGTERM)
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	bounded, stop := a.deadline(ctx)
+	a.done = append(a.done, stop, func() { cancel(nil) })
+	return bounded
+}
+
+// deadline applies --timeout.
+func (a *app) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, a.timeout, fmt.Errorf("%w (%v)", errDeadline, a.timeout))
+}
+
+// ended is err, or why ctx ended if it did: the reason behind a cancelled
+// stream says more than that it was cancelled.
+func ended(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, driver.ErrCardLost) {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// readAll reads standard input, at most max bytes, until ctx ends.
+func (a *app) readAll(ctx context.Context, what string, max int64) ([]byte, error) {
+	type result struct {
+		b   []byte
+		err error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		b, err := io.ReadAll(io.LimitReader(a.in, max+1))
+		ch <- result{b, err}
+	}()
+	select {
+	case r := <-ch:
+		if r.err != nil {
+			return nil, fmt.Errorf("read %s: %w", what, r.err)
+		}
+		if int64(len(r.b)) > max {
+			return nil, fmt.Errorf("%s is longer than %d bytes: %w", what, max, attach.ErrBadInput)
+		}
+		return r.b, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read %s: %w", what, context.Cause(ctx))
+	}
 }
 
 // wantsJSON looks for the output format in a command line that may be wrong.
@@ -81,22 +152,15 @@ emulated one does: --card mock:`,
 		if a.format != string(output.Table) && a.format != string(output.JSON) {
 			return usagef("output format %q: use table or json", a.format)
 		}
-		if a.timeout > 0 {
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), a.timeout,
-				fmt.Errorf("%w after %v (--timeout)", driver.ErrTimeout, a.timeout))
-			cobra.OnFinalize(cancel)
-			cmd.SetContext(ctx)
+		if f := cmd.Flags().Lookup(interactive); f == nil || f.Value.String() != "true" {
+			cmd.SetContext(a.bound(cmd.Context()))
 		}
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.AddCommand(a.device(), a.run(), a.benchCommand(), a.demoCommand(), a.model(), a.tokenize(), a.detokenize(),
-		a.reg(), a.logs(), a.traces(), a.errors(), a.version())
-	for _, c := range root.Commands() {
-		if c.HasSubCommands() && c.RunE == nil {
-			c.Args = cobra.NoArgs
-		}
-	}
+		a.reg(), a.logs(), a.traces(), a.errors(), a.version(), addressTopic())
+	finish(root)
 	return root
 }
 
@@ -124,7 +188,7 @@ func (a *app) open(ctx context.Context) (*attached, error) {
 	}
 	addr, err := address.Parse(a.card)
 	if err != nil {
-		return nil, usagef("%w", err)
+		return nil, tag(errAddress, err)
 	}
 	return a.openAt(ctx, addr, 0)
 }

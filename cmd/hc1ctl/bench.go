@@ -25,7 +25,7 @@ figure beside its budget. Energy is modelled; all else is measured. A ring in C
 (bin/ringref, built by "make build" where there is a C compiler) is measured in
 the same run. It takes some ten seconds; the machine should do nothing else.`,
 		Example: "  hc1ctl bench --card mock:\n  hc1ctl bench --card mock: --quick -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.card == "" {
 				return fmt.Errorf("no card was named: %w", errNoCard)

@@ -5,125 +5,167 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/hc1-toolkit/hc1/driver"
 	"github.com/hc1-toolkit/hc1/internal/tokenizer"
 )
 
-// chat holds a conversation. Its token ids are kept, so that each turn finds
-// all before it in the card's KV.
+// chat is a conversation. Its token ids are kept, so that each turn finds all
+// before it in the card's KV.
+type chat struct {
+	*app
+	card    *attached
+	session *driver.Session
+	flags   runFlags
+	params  driver.Params
+	ids     []uint32
+	quit    bool // a signal other than Ctrl-C came
+}
+
+// chat holds a conversation. Ctrl-C cancels the answer that is being given,
+// and at the prompt ends the conversation; SIGTERM ends it at once.
 func (a *app) chat(ctx context.Context, f runFlags) (err error) {
 	p, err := f.params()
 	if err != nil {
 		return err
 	}
-	// Ctrl-C cancels the answer that is being given, or else ends the chat:
-	// not the context that the card was opened with.
-	ctx = context.WithoutCancel(ctx)
-	c, err := a.open(ctx)
-	if err != nil {
+	c := &chat{app: a, flags: f, params: p}
+	if c.card, err = a.open(ctx); err != nil {
 		return err
 	}
-	defer c.close(&err)
-	s, err := c.OpenSession(ctx, driver.SessionConfig{})
-	if err != nil {
+	defer c.card.close(&err)
+	if c.session, err = c.card.OpenSession(ctx, driver.SessionConfig{}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-
-	interrupt := make(chan os.Signal, 2)
-	signal.Notify(interrupt, os.Interrupt)
-	defer signal.Stop(interrupt)
-	caps := c.Capabilities()
-	fmt.Fprintf(a.err, "%s (%s silicon), context of %d tokens. /reset starts anew, Ctrl-D ends.\n",
-		modelName(c), siliconName(c), caps.Context)
+	defer func() { err = errors.Join(err, c.session.Close()) }()
+	fmt.Fprintf(a.err, "%s, %s silicon, context of %d tokens\n", modelName(c.card), siliconName(c.card), c.card.Capabilities().Context)
+	if !c.card.via.Chat {
+		fmt.Fprintln(a.err, "Not made for conversations: it goes on where your text ends.")
+	}
+	fmt.Fprintln(a.err, "/reset starts anew, Ctrl-C cancels an answer, Ctrl-D ends.")
 
 	lines, readErr := a.lines()
-	var ids []uint32
 	for {
 		fmt.Fprint(a.err, "> ")
-		var line string
-		var ok bool
 		select {
-		case line, ok = <-lines:
-		case <-interrupt:
-		}
-		if !ok {
-			fmt.Fprintln(a.err)
-			return *readErr
-		}
-		switch line = strings.TrimSpace(line); line {
-		case "":
-			continue
-		case "/reset":
-			ids = nil
-			continue
-		}
-		turn, err := next(c.via.Vocab, ids, f.system, line)
-		if err != nil {
-			return fmt.Errorf("turn: %w: %w", driver.ErrInvalid, err)
-		}
-		if len(turn) >= int(caps.Context) {
-			fmt.Fprintf(a.err, "the conversation has %d tokens, the context holds %d: /reset starts anew\n", len(turn), caps.Context)
-			continue
-		}
-		ans, err := a.turn(ctx, c, s, turn, p, f, interrupt)
-		if err != nil {
-			return err
-		}
-		if f.stats {
-			a.stats(f, ans)
-		}
-		ids = append(append(turn, ans.tokens...), ans.ended...)
-		if len(ans.ended) == 0 { // cut short: close the assistant's turn
-			if id, ok := c.via.Vocab.Special("<|eot_id|>"); ok {
-				ids = append(ids, id)
+		case line, ok := <-lines:
+			if !ok {
+				fmt.Fprintln(a.err)
+				return *readErr
 			}
+			if err := c.take(ctx, strings.TrimSpace(line)); err != nil {
+				return err
+			}
+			if c.quit {
+				return errInterrupted
+			}
+		case sig := <-a.signals:
+			fmt.Fprintln(a.err)
+			if sig != os.Interrupt {
+				return errInterrupted
+			}
+			return nil
 		}
 	}
 }
 
-// turn streams one answer; Ctrl-C cancels it.
-func (a *app) turn(ctx context.Context, c *attached, s *driver.Session, ids []uint32, p driver.Params, f runFlags, interrupt <-chan os.Signal) (answer, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// take does what a line says. An error ends the conversation.
+func (c *chat) take(ctx context.Context, line string) error {
+	switch {
+	case line == "":
+		return nil
+	case line == "/reset":
+		c.ids = nil
+		return nil
+	case strings.HasPrefix(line, "/"):
+		fmt.Fprintln(c.err, "/reset is the only command; Ctrl-D ends")
+		return nil
+	}
+	turn, err := c.next(line)
+	if err != nil {
+		return fmt.Errorf("turn: %w: %w", driver.ErrInvalid, err)
+	}
+	ans, err := c.turn(ctx, turn)
+	switch {
+	case errors.Is(err, errTooLong):
+		fmt.Fprintf(c.err, "(%v: /reset starts anew)\n", err)
+		return nil
+	case errors.Is(err, errDeadline), errors.Is(err, errInterrupted):
+		fmt.Fprintf(c.err, "(%v)\n", err)
+	case errors.Is(err, driver.ErrReset):
+		// The card's KV is gone, but nothing else: the next turn brings the
+		// whole conversation to a new session.
+		fmt.Fprintf(c.err, "(%v: ask again)\n", err)
+		if err := c.session.Close(); err != nil {
+			return err
+		}
+		c.session, err = c.card.OpenSession(ctx, driver.SessionConfig{})
+		return err
+	case err != nil:
+		return err
+	}
+	if c.flags.stats {
+		c.stats(c.flags, ans)
+	}
+	c.ids = append(turn, ans.tokens...)
+	v := c.card.via.Vocab
+	if c.card.via.Chat { // what ended the turn, or would have
+		if id, ok := v.Special("<|eot_id|>"); ok && len(ans.ended) == 0 {
+			ans.ended = []uint32{id}
+		} else if id, ok := v.EOS(); ok && len(ans.ended) == 0 {
+			ans.ended = []uint32{id}
+		}
+		c.ids = append(c.ids, ans.ended...)
+	}
+	return nil
+}
+
+// turn streams one answer; Ctrl-C and --timeout cancel it.
+func (c *chat) turn(ctx context.Context, ids []uint32) (answer, error) {
+	ctx, stop := c.deadline(ctx)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	over, left := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(left)
 		select {
-		case <-interrupt:
-			cancel()
-		case <-ctx.Done():
+		case sig := <-c.signals:
+			c.quit = sig != os.Interrupt
+			cancel(errInterrupted)
+		case <-over:
 		}
 	}()
-	ans, err := c.generate(ctx, s, ids, p, f.stops, func(text string) error {
-		_, err := io.WriteString(a.out, text)
-		return err
-	})
-	fmt.Fprintln(a.out)
-	if errors.Is(err, driver.ErrCancelled) {
-		fmt.Fprintln(a.err, "(cancelled)")
-		err = nil
-	}
+	ans, err := c.card.generate(ctx, c.session, ids, c.params, c.flags.stops, c.stream())
+	close(over)
+	<-left
+	fmt.Fprintln(c.out)
 	return ans, err
 }
 
 // next is the conversation so far with one more turn of the user's.
-func next(v *tokenizer.Tokenizer, ids []uint32, system, line string) ([]uint32, error) {
+func (c *chat) next(line string) ([]uint32, error) {
+	v, past := c.card.via.Vocab, c.ids[:len(c.ids):len(c.ids)]
+	if !c.card.via.Chat {
+		return v.Encode(past, line, tokenizer.Options{Begin: len(past) == 0}), nil
+	}
 	var turns []tokenizer.Turn
-	if len(ids) == 0 && system != "" {
-		turns = append(turns, tokenizer.Turn{Role: "system", Content: system})
+	if len(past) == 0 && c.flags.system != "" {
+		turns = append(turns, tokenizer.Turn{Role: "system", Content: c.flags.system})
 	}
 	more, err := v.Chat(nil, append(turns, tokenizer.Turn{Role: "user", Content: line}), true)
 	if err != nil {
 		return nil, err
 	}
-	if bos, ok := v.BOS(); ok && len(ids) > 0 && len(more) > 0 && more[0] == bos {
+	// Llama 2's form begins every question with <s>; the others begin only
+	// the conversation.
+	begin, ok := v.BOS()
+	if s, pieces := v.Special("<s>"); ok && len(past) > 0 && len(more) > 0 && more[0] == begin && !(pieces && s == begin) {
 		more = more[1:]
 	}
-	return append(ids[:len(ids):len(ids)], more...), nil
+	return append(past, more...), nil
 }
 
 // lines reads standard input on a goroutine of its own, so that a signal can

@@ -21,7 +21,8 @@ func ctl(t *testing.T, in string, args ...string) (out, errs string, code int) {
 	t.Helper()
 	t.Setenv(envCard, "")
 	var o, e bytes.Buffer
-	code = run(context.Background(), args, strings.NewReader(in), &o, &e)
+	a := &app{in: strings.NewReader(in), out: &o, err: &e}
+	code = a.execute(context.Background(), args)
 	return o.String(), e.String(), code
 }
 
@@ -57,7 +58,7 @@ func TestExitCodes(t *testing.T) {
 		{"missing model", "", []string{"run", "--card", "mock:?model=/nowhere.gguf", "x"}, catalog.ExitNotFound, "/nowhere.gguf"},
 		{"garbled model", "", []string{"run", "--card", "mock:?model=" + garbled, "x"}, catalog.ExitBadInput, "gguf"},
 		{"garbled model shown", "", []string{"model", "show", garbled}, catalog.ExitBadInput, garbled},
-		{"fault plan", "", []string{"run", "--card", "mock:?fault=explode", "x"}, catalog.ExitBadInput, "explode"},
+		{"fault plan", "", []string{"run", "--card", "mock:?fault=explode", "x"}, catalog.ExitUsage, "explode"},
 		{"no trace", "", []string{"trace", "show", notrace}, catalog.ExitBadInput, notrace},
 		{"error name", "", []string{"error", "explain", "nonsense"}, catalog.ExitNotFound, "nonsense"},
 		{"log page", "", []string{"log", "show", "weather", "--card", "mock:"}, catalog.ExitUsage, "telemetry"},
@@ -83,8 +84,8 @@ func TestExitCodes(t *testing.T) {
 			if !strings.HasPrefix(errs, "hc1ctl: ") || !strings.Contains(errs, "\nhint: ") {
 				t.Errorf("stderr is not an error with a hint: %q", errs)
 			}
-			if c.name == "format" || c.name == "card lost" {
-				return
+			if c.name == "format" || c.name == "card lost" || c.name == "timeout" {
+				return // json has another result
 			}
 			// The same in JSON: the exit code stays, an error object comes.
 			out, _, code = ctl(t, c.in, append(c.args, "-o", "json")...)
@@ -295,6 +296,16 @@ func TestTablesFit(t *testing.T) {
 	}
 }
 
+func TestEveryErrorIsExplained(t *testing.T) {
+	for _, e := range catalog.Entries {
+		out, errs, code := ctl(t, "", "error", "explain", strings.ToLower(e.Code))
+		if code != 0 || !strings.Contains(out, e.Name) || !strings.Contains(out, "What to do: ") {
+			t.Errorf("%s: exit %d, %s%s", e.Code, code, out, errs)
+		}
+		narrow(t, e.Code, out)
+	}
+}
+
 // A conversation: the second turn finds the first in the card's KV, and
 // /reset starts anew.
 func TestChat(t *testing.T) {
@@ -312,5 +323,80 @@ func TestChat(t *testing.T) {
 	}
 	if len(cached) != 3 || cached[0] != "0" || cached[1] == "0" {
 		t.Errorf("cached tokens of the turns: %v\n%s", cached, errs)
+	}
+}
+
+// A model that was not made for conversations continues the prompt.
+func TestModelWithoutChat(t *testing.T) {
+	card := "mock:?clock=fast&model=" + tinyModel(t)
+	chat, errs, code := ctl(t, "", "run", "--card", card, "--greedy", "--max-tokens", "20", "-o", "json", "Hello")
+	raw, _, _ := ctl(t, "", "run", "--card", card, "--greedy", "--max-tokens", "20", "-o", "json", "--raw", "Hello")
+	var a, b runObject
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	if json.Unmarshal([]byte(chat), &a) != nil || json.Unmarshal([]byte(raw), &b) != nil || !slices.Equal(a.Tokens, b.Tokens) || a.PromptTokens != b.PromptTokens {
+		t.Errorf("%s\n%s", chat, raw)
+	}
+	_, errs, code = ctl(t, "Hello\nand more\n", "run", "--card", card, "-i", "--greedy", "--max-tokens", "20", "--stats")
+	if code != 0 || !strings.Contains(errs, "Not made for conversations") || strings.Count(errs, "(0 cached)") != 1 {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+}
+
+// Script silicon replays its text, whatever the prompt.
+func TestScript(t *testing.T) {
+	const text = "It was a dark and stormy night; the rain fell in torrents."
+	for _, prompt := range []string{"Hello", "It was"} {
+		out, errs, code := ctl(t, "", "run", "--card", "mock:?clock=fast&model=script:"+write(t, "s.txt", text), "--greedy", prompt)
+		if code != 0 || out != text+"\n" {
+			t.Errorf("exit %d, %q, %s", code, out, errs)
+		}
+	}
+}
+
+// Where a stop string ends the tokens must not depend on how many came in one
+// batch: a slow reader gets the same object as a quick one.
+func TestStopIsExact(t *testing.T) {
+	var first runObject
+	for i, clock := range []string{"fast", "fast", "realtime", "virtual"} {
+		out, errs, _ := ctl(t, "", "run", "--card", "mock:?clock="+clock, "--greedy", "--stop", "fox", "-o", "json", "Tell me a story about a fox.")
+		var o runObject
+		if err := json.Unmarshal([]byte(out), &o); err != nil {
+			t.Fatal(err, errs)
+		}
+		if i == 0 {
+			first = o
+		}
+		if !slices.Equal(o.Tokens, first.Tokens) || o.Text != first.Text || o.FinishReason != "stop" || strings.Contains(o.Text, "fox") {
+			t.Errorf("%s: %v %q", clock, o.Tokens, o.Text)
+		}
+	}
+}
+
+// What a model, trace or card says cannot drive the terminal.
+func TestHostileText(t *testing.T) {
+	trace := write(t, "t.txt", "hc1trace 1 seed=1\n0 NOTE 0 0 0 \x1b[2Jhello\n")
+	out, errs, code := ctl(t, "", "trace", "show", trace)
+	if code != 0 || strings.Contains(out, "\x1b") || !strings.Contains(out, "hello") {
+		t.Errorf("exit %d, %q, %s", code, out, errs)
+	}
+	_, errs, code = ctl(t, "", "model", "show", write(t, "\x1b[2Jx.gguf", "no"))
+	if code != catalog.ExitBadInput || strings.Contains(errs, "\x1b") {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+}
+
+// Truncated model files are refused with a place, wherever they are cut.
+func TestTruncatedModels(t *testing.T) {
+	whole, err := os.ReadFile(tinyModel(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := 0; cut < len(whole); cut += 1 + len(whole)/61 {
+		_, errs, code := ctl(t, "", "run", "--card", "mock:?clock=fast&model="+write(t, "cut.gguf", string(whole[:cut])), "x")
+		if code != catalog.ExitBadInput || !strings.Contains(errs, "cut.gguf") {
+			t.Errorf("cut at %d: exit %d, %s", cut, code, errs)
+		}
 	}
 }

@@ -31,7 +31,7 @@ func (a *app) demoCommand() *cobra.Command {
 what it cost beside what is claimed for the chip. Each figure says whether it
 was measured, modelled or claimed. Tokens per dollar count electricity only.`,
 		Example: "  hc1ctl demo\n  hc1ctl demo --price-kwh 0.30",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if !(price > 0) {
 				return usagef("--price-kwh %v: use more than 0", price)

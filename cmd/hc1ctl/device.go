@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hc1-toolkit/hc1/driver"
 	"github.com/hc1-toolkit/hc1/hal/hci"
 	"github.com/hc1-toolkit/hc1/internal/address"
 	"github.com/hc1-toolkit/hc1/internal/output"
@@ -27,7 +29,7 @@ processing accelerators with the ids of this interface. The ids are
 placeholders: nothing is bound by them alone. With --card it lists the
 emulated cards of a mock: address.`,
 		Example: "  hc1ctl device list\n  hc1ctl device list --card 'mock:?cards=3' -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.list(cmd.Context(), sysfs)
 			if err != nil {
@@ -46,7 +48,7 @@ emulated cards of a mock: address.`,
 		Long: `Brings the card up and shows its capability page, its sensors and its firmware
 slots. Power, temperature and energy of an emulated card are modelled.`,
 		Example: "  hc1ctl device show --card mock:\n  hc1ctl device show --card mock: -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.show(cmd.Context())
 			if err != nil {
@@ -75,7 +77,7 @@ type deviceRow struct {
 func (l deviceList) Table(t *output.Rows) {
 	t.Row("IDX", "CARD", "SERIAL", "MODEL", "DRIVER")
 	for _, d := range l.Devices {
-		t.Row(d.Index, d.Card, orMissing(d.Serial), orMissing(d.Model), orMissing(d.Driver))
+		t.Row(d.Index, clip(d.Card, 24), orMissing(d.Serial), clip(orMissing(d.Model), 16), clip(orMissing(d.Driver), 10))
 	}
 }
 
@@ -91,13 +93,13 @@ func (a *app) list(ctx context.Context, sysfs string) (deviceList, error) {
 	if a.card == "" {
 		var err error
 		if v.Devices, err = scan(sysfs); err == nil && len(v.Devices) == 0 {
-			err = fmt.Errorf("no card in this machine; --card mock: is the emulated one: %w", errNoCard)
+			err = fmt.Errorf("no card in this machine: %w", errNoCard)
 		}
 		return v, err
 	}
 	addr, err := address.Parse(a.card)
 	if err != nil {
-		return v, usagef("%w", err)
+		return v, tag(errAddress, err)
 	}
 	for i := range max(addr.Cards, 1) {
 		row := deviceRow{Index: i, Card: addr.String()}
@@ -176,8 +178,42 @@ type deviceShow struct {
 	Model    modelInfo     `json:"model"`
 	Limits   limits        `json:"limits"`
 	Features []string      `json:"features"`
+	Health   *healthView   `json:"health"`
 	Sensors  telemetryView `json:"telemetry"`
 	Slots    firmwareView  `json:"firmware_slots"`
+}
+
+// healthView is the health record; null where the card wrote none in time.
+type healthView struct {
+	State    string `json:"state"`
+	Sequence uint32 `json:"sequence"`
+	Open     uint16 `json:"open_sessions"`
+	Runnable uint16 `json:"runnable_sessions"`
+	KVUsed   uint32 `json:"kv_charged_tokens"`
+	Errors   uint32 `json:"errors"`
+	Late     uint32 `json:"late_tokens"`
+}
+
+// healthWait is how long the first health record may take: it comes every
+// 100 ms.
+const healthWait = 300 * time.Millisecond
+
+func (c *attached) health(ctx context.Context) *healthView {
+	clock := c.via.Clock
+	if clock == nil {
+		clock = driver.RealClock()
+	}
+	for end := clock.Now() + int64(healthWait); clock.Now() < end && ctx.Err() == nil; {
+		h, err := c.Health()
+		if err == nil {
+			return &healthView{healthState(h.State), h.Sequence, h.Open, h.Runnable, h.KVUsed, h.Errors, h.Late}
+		}
+		if c.via.Clock == nil {
+			time.Sleep(time.Millisecond)
+		}
+		clock.Relax()
+	}
+	return nil
 }
 
 type modelInfo struct {
@@ -222,7 +258,7 @@ func (a *app) show(ctx context.Context) (v deviceShow, err error) {
 		Model: modelInfo{modelName(c), fmt.Sprintf("%x", caps.ModelID), caps.NumericsID, siliconName(c), caps.Vocab},
 		Limits: limits{caps.Context, caps.KVBudget, caps.Sessions, caps.Candidates, caps.MaxStop, caps.MaxBias,
 			caps.TokenNS, caps.PrefillNS, caps.PowerMinMW, caps.PowerMaxMW},
-		Sensors: viewTelemetry(tel), Slots: viewFirmware(fw),
+		Health: c.health(ctx), Sensors: viewTelemetry(tel), Slots: viewFirmware(fw),
 	}
 	for _, f := range hci.Enums["features"] {
 		if caps.Features>>f.Value&1 != 0 {
@@ -234,7 +270,7 @@ func (a *app) show(ctx context.Context) (v deviceShow, err error) {
 }
 
 func (v deviceShow) Table(t *output.Rows) {
-	t.Row("card", v.Card)
+	t.Row("card", clip(v.Card, 66))
 	t.Row("serial", v.Serial)
 	t.Row("product", v.Product)
 	t.Row("firmware", v.Firmware+", HCI "+v.HCI)
@@ -247,6 +283,11 @@ func (v deviceShow) Table(t *output.Rows) {
 	t.Line("")
 	t.Text("features: " + strings.Join(v.Features, ", "))
 	t.Line("")
+	if h := v.Health; h != nil {
+		t.Row("health", fmt.Sprintf("%s; %d sessions open, %d runnable, %d errors logged", h.State, h.Open, h.Runnable, h.Errors))
+	} else {
+		t.Row("health", "no record from the card")
+	}
 	v.Sensors.Table(t)
 	t.Line("")
 	v.Slots.Table(t)

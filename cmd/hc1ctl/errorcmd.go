@@ -17,7 +17,7 @@ func (a *app) errors() *cobra.Command {
 		Short:   "List every error",
 		Long:    "Lists every error there is: code, name, how bad it is, and whose matter.",
 		Example: "  hc1ctl error list\n  hc1ctl error list -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := errorList{Schema: "hc1.error.list/1"}
 			for _, e := range catalog.Entries {
@@ -31,11 +31,11 @@ func (a *app) errors() *cobra.Command {
 		Long: `Says what an error means and what to do about it. CODE is a code or a name, as
 printed by any command or listed by "hc1ctl error list".`,
 		Example: "  hc1ctl error explain SESSION_BUSY\n  hc1ctl error explain HCI-7-02",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArg("CODE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			e, ok := catalog.Find(args[0])
 			if !ok {
-				return fmt.Errorf("error %q: %w: see hc1ctl error list", args[0], errNoName)
+				return fmt.Errorf("%q: %w", args[0], errNoName)
 			}
 			return a.printer().Print(explain(e, "hc1.error.explain/1"))
 		},

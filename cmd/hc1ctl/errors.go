@@ -12,70 +12,117 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hc1-toolkit/hc1/driver"
+	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
 	"github.com/hc1-toolkit/hc1/internal/attach"
 	"github.com/hc1-toolkit/hc1/internal/catalog"
 	"github.com/hc1-toolkit/hc1/internal/output"
 )
 
+// Errors of this program. Where they end a message they read as its reason.
 var (
-	errUsage  = errors.New("usage")
-	errNoCard = errors.New("no card")
-	errNoName = errors.New("no such name")
+	errUsage       = errors.New("usage")
+	errAddress     = errors.New("bad card address")
+	errNoCard      = errors.New("name one with --card; --card mock: is the emulated one")
+	errNoName      = errors.New("not in the catalogue")
+	errTooLong     = errors.New("prompt too long")
+	errDeadline    = errors.New("the time of --timeout is up")
+	errInterrupted = errors.New("interrupted")
+	errDiffer      = errors.New("the traces differ")
+	// errReported: the result on standard output tells of the failure
+	// already; an error object would be a second result.
+	errReported = errors.New("reported")
 )
 
-// usageError is a wrong command line; it wraps what was wrong.
-type usageError struct{ err error }
+// tagged is an error of a kind that its message does not spell out.
+type tagged struct{ kind, err error }
 
-func (e *usageError) Error() string        { return e.err.Error() }
-func (e *usageError) Unwrap() error        { return e.err }
-func (e *usageError) Is(target error) bool { return target == errUsage }
+func (e *tagged) Error() string        { return e.err.Error() }
+func (e *tagged) Unwrap() error        { return e.err }
+func (e *tagged) Is(target error) bool { return target == e.kind }
 
-func usagef(format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...)}
+func tag(kind, err error) error { return &tagged{kind, err} }
+
+// usagef is a wrong command line.
+func usagef(format string, args ...any) error { return tag(errUsage, fmt.Errorf(format, args...)) }
+
+// classes maps errors to their catalogue entries and exit codes: the first
+// that matches counts.
+var classes = []struct {
+	err   error
+	entry string
+	exit  int
+}{
+	{errInterrupted, "INTERRUPTED", catalog.ExitFailed},
+	{errAddress, "BAD_ADDRESS", catalog.ExitUsage},
+	{attach.ErrAddress, "BAD_ADDRESS", catalog.ExitUsage},
+	{errUsage, "USAGE", catalog.ExitUsage},
+	{errNoCard, "NO_CARD", catalog.ExitNotFound},
+	{errNoName, "NO_NAME", catalog.ExitNotFound},
+	{errTooLong, "PROMPT_TOO_LONG", catalog.ExitBadInput},
+	{errDiffer, "TRACES_DIFFER", catalog.ExitFailed},
+	{attach.ErrNoBackend, "NO_BACKEND", catalog.ExitUnsupported},
+	{attach.ErrBadInput, "BAD_FILE", catalog.ExitBadInput},
+	{driver.ErrCardLost, "CARD_LOST", catalog.ExitCardLost},
+	{errDeadline, "DEADLINE", catalog.ExitTimeout},
+	{driver.ErrTimeout, "TIMEOUT", catalog.ExitTimeout},
+	{driver.ErrReset, "CARD_RESET", catalog.ExitFailed},
+	{driver.ErrProtocol, "PROTOCOL", catalog.ExitFailed},
+	{driver.ErrInvalid, "INVALID", catalog.ExitBadInput},
+	{driver.ErrClosed, "CLOSED", catalog.ExitFailed},
+	{hal.ErrClosed, "CLOSED", catalog.ExitFailed},
+	{hal.ErrNoMemory, "NO_MEMORY", catalog.ExitFailed},
+	{hal.ErrOutOfRange, "INVALID", catalog.ExitFailed},
 }
 
-// classify maps an error to its catalogue entry and exit code.
+// later are looked at when the card has not answered with a status of its
+// own, which says more.
+var later = []struct {
+	err   error
+	entry string
+	exit  int
+}{
+	{driver.ErrBusy, "BUSY", catalog.ExitBusy},
+	{driver.ErrUnsupported, "UNSUPPORTED", catalog.ExitUnsupported},
+	{hal.ErrUnsupported, "UNSUPPORTED", catalog.ExitUnsupported},
+	{driver.ErrCancelled, "STREAM_CANCELLED", catalog.ExitFailed},
+	{context.Canceled, "STREAM_CANCELLED", catalog.ExitFailed},
+	{context.DeadlineExceeded, "DEADLINE", catalog.ExitTimeout},
+	{fs.ErrNotExist, "NO_FILE", catalog.ExitNotFound},
+	{fs.ErrPermission, "NO_PERMISSION", catalog.ExitPermission},
+}
+
+// classify gives an error's catalogue entry and exit code.
 func classify(err error) (entry string, exit int) {
-	code, answered := driver.StatusOf(err)
-	switch {
-	case errors.Is(err, errUsage), strings.HasPrefix(err.Error(), "unknown command"),
-		strings.HasPrefix(err.Error(), "accepts "), strings.HasPrefix(err.Error(), "requires "):
-		return "USAGE", catalog.ExitUsage
-	case errors.Is(err, errNoCard):
-		return "NO_CARD", catalog.ExitNotFound
-	case errors.Is(err, errNoName):
-		return "FAILED", catalog.ExitNotFound
-	case errors.Is(err, attach.ErrNoBackend):
-		return "NO_BACKEND", catalog.ExitUnsupported
-	case errors.Is(err, attach.ErrBadInput):
-		return "BAD_FILE", catalog.ExitBadInput
-	case errors.Is(err, driver.ErrCardLost):
-		return "CARD_LOST", catalog.ExitCardLost
-	case errors.Is(err, driver.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return "TIMEOUT", catalog.ExitTimeout
-	case errors.Is(err, driver.ErrReset):
-		return "CARD_RESET", catalog.ExitFailed
-	case errors.Is(err, driver.ErrProtocol):
-		return "PROTOCOL", catalog.ExitFailed
-	case errors.Is(err, driver.ErrInvalid):
-		return "INVALID", catalog.ExitBadInput
-	case answered && code == hci.StatusContextExceeded, answered && code == hci.StatusTokenInvalid:
-		return code.String(), catalog.ExitBadInput
-	case errors.Is(err, driver.ErrBusy):
-		return "BUSY", catalog.ExitBusy
-	case errors.Is(err, driver.ErrUnsupported):
-		return "UNSUPPORTED", catalog.ExitUnsupported
-	case answered:
-		return code.String(), catalog.ExitFailed
-	case errors.Is(err, driver.ErrCancelled), errors.Is(err, context.Canceled):
-		return "STREAM_CANCELLED", catalog.ExitFailed
-	case errors.Is(err, fs.ErrNotExist):
-		return "BAD_FILE", catalog.ExitNotFound
-	case errors.Is(err, fs.ErrPermission):
-		return "BAD_FILE", catalog.ExitPermission
+	for _, c := range classes {
+		if errors.Is(err, c.err) {
+			return c.entry, c.exit
+		}
+	}
+	if code, ok := driver.StatusOf(err); ok {
+		if e, known := catalog.OfStatus(code); known {
+			return e.Name, exitOf(err, code)
+		}
+	}
+	for _, c := range later {
+		if errors.Is(err, c.err) {
+			return c.entry, c.exit
+		}
 	}
 	return "FAILED", catalog.ExitFailed
+}
+
+// exitOf is the exit code for a status of the card.
+func exitOf(err error, code hci.Status) int {
+	switch {
+	case code == hci.StatusContextExceeded, code == hci.StatusTokenInvalid:
+		return catalog.ExitBadInput
+	case errors.Is(err, driver.ErrBusy), code == hci.StatusKVExhausted:
+		return catalog.ExitBusy
+	case errors.Is(err, driver.ErrUnsupported):
+		return catalog.ExitUnsupported
+	}
+	return catalog.ExitFailed
 }
 
 // errorObject is what -o json prints for an error.
@@ -99,15 +146,21 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	}
 	name, exit := classify(err)
 	entry, _ := catalog.Find(name)
+	message := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
 	hint := entry.Do
-	if exit == catalog.ExitUsage && cmd != nil {
-		hint = fmt.Sprintf("See `%s --help`: it has examples.", cmd.CommandPath())
+	if cmd != nil {
+		if _, doing, ok := strings.Cut(cmd.CommandPath(), " "); ok {
+			message = doing + ": " + message
+		}
+		if name == "USAGE" {
+			hint = fmt.Sprintf("See `%s --help`: it has examples.", cmd.CommandPath())
+		}
 	}
-	fmt.Fprintf(a.err, "hc1ctl: %v\n", err)
+	fmt.Fprintf(a.err, "hc1ctl: %s\n", output.Clean(message))
 	fmt.Fprintf(a.err, "hint: %s (hc1ctl error explain %s)\n", strings.TrimSuffix(hint, "."), entry.Code)
-	if a.format == string(output.JSON) {
+	if a.format == string(output.JSON) && !errors.Is(err, errReported) {
 		p := output.Printer{W: a.out}
-		if p.Object(errorObject{"hc1.error/1", entry.Code, entry.Name, exit, err.Error(), hint}) != nil {
+		if p.Object(errorObject{"hc1.error/1", entry.Code, entry.Name, exit, message, hint}) != nil {
 			return exit // the reader is gone
 		}
 	}

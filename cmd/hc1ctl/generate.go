@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/hc1-toolkit/hc1/driver"
 )
@@ -17,39 +20,51 @@ type answer struct {
 	text   string
 	reason string // stop, length, context, cancelled
 	result driver.Result
+	first  time.Duration // from the call to the first token
+	wall   time.Duration // to the last
 }
 
 // generate streams one answer: show is called with every piece of text as
-// soon as it is certain. An answer that a stop string or the caller cut short
-// is not an error.
+// soon as it is certain. An answer that a stop string cut short is not an
+// error; one that ctx cut short is why ctx ended.
 func (c *attached) generate(ctx context.Context, s *driver.Session, prompt []uint32, p driver.Params, stops []string, show func(string) error) (answer, error) {
 	var a answer
+	caps := c.Capabilities()
+	if n := len(prompt); n >= int(caps.Context) {
+		return a, tag(errTooLong, fmt.Errorf("a prompt of %d tokens leaves no room in the context of %d", n, caps.Context))
+	}
+	began := time.Now()
 	st, err := s.Generate(ctx, prompt, p)
 	if err != nil {
-		return a, err
+		return a, ended(ctx, err)
 	}
-	caps := c.Capabilities()
 	isStop := func(id uint32) bool {
 		return slices.Contains(p.Stop, id) || !p.IgnoreEOS && slices.Contains(caps.Stop[:caps.NStop], id)
 	}
 	dec := c.via.Vocab.NewDecoder()
 	stop := stopper{stops: stops}
-	put := func(text string) error {
-		if text == "" {
+	var text strings.Builder
+	put := func(piece string) error {
+		if piece == "" {
 			return nil
 		}
-		a.text += text
-		return show(text)
+		text.WriteString(piece)
+		return show(piece)
 	}
-	var raw []byte
 	buf := make([]driver.Token, 64)
+	var raw []byte
 	found := false
-	for !found {
+	for !found && err == nil {
 		var n int
 		if n, err = st.Next(buf); err != nil {
 			break
 		}
-		raw = raw[:0]
+		if a.wall = time.Since(began); a.first == 0 {
+			a.first = a.wall
+		}
+		// Token by token: where a stop string ends must not depend on how
+		// many came at once.
+		batch := ""
 		for _, tok := range buf[:n] {
 			if isStop(tok.ID) {
 				a.ended = []uint32{tok.ID}
@@ -59,29 +74,33 @@ func (c *attached) generate(ctx context.Context, s *driver.Session, prompt []uin
 			if p.LogProbs {
 				a.probs = append(a.probs, tok)
 			}
-			raw = dec.Decode(raw, tok.ID)
+			raw = dec.Decode(raw[:0], tok.ID)
+			var piece string
+			piece, found = stop.feed(string(raw))
+			batch += piece
+			if found {
+				break
+			}
 		}
-		var text string
-		text, found = stop.feed(string(raw))
-		if err = put(text); err != nil {
-			break
-		}
+		err = put(batch)
 	}
-	if found {
+	switch {
+	case found && err == nil:
 		err = st.Close()
 		a.reason = driver.ReasonStop.String()
-	} else {
-		if err != nil && err != io.EOF {
-			err = errors.Join(err, st.Close())
-		}
-		if text, _ := stop.feed(string(dec.Flush(nil))); put(text+stop.rest()) != nil && err == io.EOF {
-			err = io.ErrClosedPipe
-		}
+	case errors.Is(err, io.EOF):
+		err = nil
+		fallthrough
+	default:
+		// What was held back belongs to the text, however it ends. The
+		// stream's own error says more than that of a reader who left.
+		tail, _ := stop.feed(string(dec.Flush(nil)))
+		err = errors.Join(err, put(tail+stop.rest()), st.Close())
 		a.reason = st.Result().Reason.String()
 	}
-	a.result = st.Result()
-	if err == io.EOF {
-		err = nil
+	a.result, a.text = st.Result(), text.String()
+	if err != nil && !errors.Is(err, driver.ErrCancelled) {
+		err = fmt.Errorf("after %d tokens: %w", len(a.tokens), err)
 	}
-	return a, err
+	return a, ended(ctx, err)
 }

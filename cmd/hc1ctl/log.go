@@ -24,7 +24,7 @@ func (a *app) logs() *cobra.Command {
 		Long: `Shows a log page of the card (docs/hci.md section 17.2). An emulated card is
 powered on by the command, so its logs tell of nothing but that.`,
 		Example:   "  hc1ctl log show telemetry --card mock:\n  hc1ctl log show error --card mock: -o json",
-		Args:      cobra.ExactArgs(1),
+		Args:      oneArg("page"),
 		ValidArgs: logPages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(logPages, args[0]) {
@@ -108,6 +108,7 @@ func sessionState(s uint8) string {
 type telemetryView struct {
 	Schema         string  `json:"schema,omitempty"`
 	UptimeNS       uint64  `json:"uptime_ns"`
+	State          string  `json:"state"`
 	TempCoreC      float64 `json:"temp_core_c"`
 	TempSramC      float64 `json:"temp_sram_c"`
 	TempBoardC     float64 `json:"temp_board_c"`
@@ -137,14 +138,15 @@ type telemetryView struct {
 
 func viewTelemetry(t hci.Telemetry) telemetryView {
 	c := func(v int16) float64 { return float64(v) / 10 }
-	return telemetryView{"", t.UptimeNS, c(t.TempCore), c(t.TempSram), c(t.TempBoard), t.PowerMW, t.PowerCoreMW, t.PowerSramMW,
+	return telemetryView{"", t.UptimeNS, healthState(t.State), c(t.TempCore), c(t.TempSram), c(t.TempBoard), t.PowerMW, t.PowerCoreMW, t.PowerSramMW,
 		t.PowerIOMW, t.PowerCapMW, t.EnergyMJ, t.ClockCoreMHz, t.ClockSramMHz, t.Throttle, t.EccCorrected, t.EccUncorrected,
 		t.Tokens, t.Prefilled, t.Late, t.MaskLate, t.RingStalls, t.BusyNS, t.Commands, t.Interrupts, t.DMARead, t.DMAWritten, t.DMAFaults}
 }
 
 func (v telemetryView) Table(t *output.Rows) {
 	w := func(mw uint32) string { return fmt.Sprintf("%.1f", float64(mw)/1000) }
-	t.Row("uptime", time.Duration(v.UptimeNS).Round(time.Microsecond))
+	t.Row("state", v.State)
+	t.Row("uptime", short(time.Duration(v.UptimeNS)))
 	t.Row("temperature", fmt.Sprintf("core %.1f, SRAM %.1f, board %.1f °C", v.TempCoreC, v.TempSramC, v.TempBoardC))
 	t.Row("power", fmt.Sprintf("%s W of %s (core %s, SRAM %s, I/O %s)", w(v.PowerMW), w(v.PowerCapMW), w(v.PowerCoreMW), w(v.PowerSramMW), w(v.PowerIOMW)))
 	t.Row("energy", fmt.Sprintf("%.3f J", float64(v.EnergyMJ)/1000))
@@ -154,6 +156,14 @@ func (v telemetryView) Table(t *output.Rows) {
 	t.Row("stalls", fmt.Sprintf("%d on full rings, %d on late masks", v.RingStalls, v.MaskLate))
 	t.Row("traffic", fmt.Sprintf("%d commands, %d interrupts, %d B read, %d B written", v.Commands, v.Interrupts, v.DMARead, v.DMAWritten))
 	t.Row("DMA faults", v.DMAFaults)
+}
+
+// healthState names STATE of the health record (section 17.1).
+func healthState(s uint8) string {
+	if names := []string{"good", "throttled", "degraded", "failed"}; int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprint(s)
 }
 
 func throttle(bits uint8) string {
@@ -178,11 +188,11 @@ type firmwareView struct {
 }
 
 type firmwareSlot struct {
-	Slot      int    `json:"slot"`
-	Name      string `json:"name"`
-	Revision  string `json:"revision"`
-	Bootable  bool   `json:"bootable"`
-	Confirmed bool   `json:"confirmed"`
+	Slot      int     `json:"slot"`
+	Name      string  `json:"name"`
+	Revision  *string `json:"revision"`
+	Bootable  bool    `json:"bootable"`
+	Confirmed bool    `json:"confirmed"`
 }
 
 func viewFirmware(f hci.FirmwareLog) firmwareView {
@@ -191,7 +201,11 @@ func viewFirmware(f hci.FirmwareLog) firmwareView {
 		v.Next = &n
 	}
 	for i, name := range []string{"golden", "A", "B"} {
-		v.Slots = append(v.Slots, firmwareSlot{i, name, hci.Text(f.FR[i][:]), f.Bootable>>i&1 != 0, f.Confirmed>>i&1 != 0})
+		s := firmwareSlot{Slot: i, Name: name, Bootable: f.Bootable>>i&1 != 0, Confirmed: f.Confirmed>>i&1 != 0}
+		if rev := hci.Text(f.FR[i][:]); rev != "" {
+			s.Revision = &rev
+		}
+		v.Slots = append(v.Slots, s)
 	}
 	return v
 }
@@ -199,8 +213,15 @@ func viewFirmware(f hci.FirmwareLog) firmwareView {
 func (v firmwareView) Table(t *output.Rows) {
 	t.Row("SLOT", "REVISION", "BOOTABLE", "CONFIRMED", "RUNNING")
 	for _, s := range v.Slots {
-		t.Row(s.Name, s.Revision, s.Bootable, s.Confirmed, s.Slot == int(v.Running))
+		t.Row(s.Name, orMissing(s.Revision), yes(s.Bootable), yes(s.Confirmed), yes(s.Slot == int(v.Running)))
 	}
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 type selfTestView struct {

@@ -9,9 +9,11 @@ import (
 )
 
 func main() {
-	// The first signal cancels what is going on, on the card too; the second
-	// one kills.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	// A reader that has had enough (head) must not kill us before the card is
+	// given back: writes fail with EPIPE instead.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, signals: signals}
+	os.Exit(a.execute(context.Background(), os.Args[1:]))
 }

@@ -2,52 +2,62 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hc1-toolkit/hc1/internal/attach"
+	"github.com/hc1-toolkit/hc1/internal/gguf"
 	"github.com/hc1-toolkit/hc1/internal/output"
+	"github.com/hc1-toolkit/hc1/internal/silicon"
 	"github.com/hc1-toolkit/hc1/internal/tokenizer"
 )
 
 func (a *app) model() *cobra.Command {
 	c := &cobra.Command{Use: "model", Short: "Model files"}
 	c.AddCommand(&cobra.Command{
-		Use:     "show [FILE]",
-		Short:   "Show a GGUF file: metadata, tensors, vocabulary",
-		Long:    "Shows what a GGUF file holds. Without FILE it shows the model that ships with\nthe emulated card.",
+		Use:   "show [FILE]",
+		Short: "Show a GGUF file: shape, metadata, tensors",
+		Long: `Shows what a GGUF file holds, and whether this program can run it. Without FILE
+it shows the model that ships with the emulated card.`,
 		Example: "  hc1ctl model show\n  hc1ctl model show llama.gguf -o json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    maxOneArg("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := ""
 			if len(args) == 1 {
 				path = args[0]
 			}
-			m, err := attach.LoadModel(path)
+			f, err := attach.LoadFile(path)
 			if err != nil {
 				return err
 			}
-			return a.printer().Print(viewModel(path, m))
+			return a.printer().Print(viewModel(path, f))
 		},
 	})
 	return c
 }
 
 type modelView struct {
-	Schema     string       `json:"schema"`
-	File       *string      `json:"file"`
-	SHA256     string       `json:"sha256"`
-	Parameters uint64       `json:"parameters"`
-	Vocabulary int          `json:"vocabulary"`
-	Metadata   []metaView   `json:"metadata"`
-	Tensors    []tensorView `json:"tensors"`
+	Schema       string       `json:"schema"`
+	File         *string      `json:"file"`
+	SHA256       string       `json:"sha256"`
+	Name         *string      `json:"name"`
+	Architecture *string      `json:"architecture"`
+	GGUF         uint32       `json:"gguf_version"`
+	Bytes        int          `json:"tensor_bytes"`
+	Parameters   uint64       `json:"parameters"`
+	Context      *uint32      `json:"context_tokens"`
+	Tokenizer    *string      `json:"tokenizer"`
+	Vocabulary   *int         `json:"vocabulary"`
+	Runs         bool         `json:"runs"`
+	Why          *string      `json:"why_not"`
+	Metadata     []metaView   `json:"metadata"`
+	Tensors      []tensorView `json:"tensors"`
 }
 
 type metaView struct {
@@ -63,35 +73,79 @@ type tensorView struct {
 	Bytes int      `json:"bytes"`
 }
 
-func viewModel(path string, m *attach.Model) modelView {
-	v := modelView{Schema: "hc1.model.show/1", SHA256: fmt.Sprintf("%x", m.File.SHA256()), Vocabulary: m.Vocab.VocabSize()}
+func viewModel(path string, f *gguf.File) modelView {
+	v := modelView{Schema: "hc1.model.show/1", SHA256: fmt.Sprintf("%x", f.SHA256()), GGUF: f.Version()}
 	if path != "" {
 		v.File = &path
 	}
-	for _, k := range m.File.Keys() {
+	text := func(key string) *string {
+		if s, ok := f.String(key); ok {
+			return &s
+		}
+		return nil
+	}
+	v.Name, v.Architecture, v.Tokenizer = text("general.name"), text("general.architecture"), text("tokenizer.ggml.model")
+	if v.Architecture != nil {
+		if n, ok := f.Uint32(*v.Architecture + ".context_length"); ok {
+			v.Context = &n
+		}
+	}
+	for _, k := range f.Keys() {
 		v.Metadata = append(v.Metadata, metaView(k))
 	}
-	for _, t := range m.File.Tensors() {
+	for _, t := range f.Tensors() {
 		v.Parameters += t.Elements()
+		v.Bytes += len(t.Data)
 		v.Tensors = append(v.Tensors, tensorView{t.Name, t.Type.String(), t.Shape, len(t.Data)})
+	}
+	vocab, err := tokenizer.FromGGUF(f)
+	if err == nil {
+		n := vocab.VocabSize()
+		v.Vocabulary = &n
+		_, err = silicon.Load(f)
+	}
+	if v.Runs = err == nil; err != nil {
+		why := err.Error()
+		v.Why = &why
 	}
 	return v
 }
 
 func (v modelView) Table(t *output.Rows) {
-	t.Row("file", orMissing(v.File))
+	t.Row("file", clip(orMissing(v.File), 64))
 	t.Row("sha256", v.SHA256)
-	t.Row("parameters", v.Parameters)
-	t.Row("vocabulary", v.Vocabulary)
+	t.Row("model", clip(fmt.Sprintf("%s (%s)", orMissing(v.Name), orMissing(v.Architecture)), 64))
+	t.Row("parameters", fmt.Sprintf("%d in %d tensors of %d bytes", v.Parameters, len(v.Tensors), v.Bytes))
+	t.Row("tokenizer", clip(orMissing(v.Tokenizer), 64))
+	t.Row("vocabulary", orNone(v.Vocabulary))
+	t.Row("context", orNone(v.Context))
+	if v.Runs {
+		t.Row("runs here", "yes")
+	} else {
+		t.Row("runs here", "no:")
+		t.Text(*v.Why)
+	}
 	t.Line("")
+	wide := 0
 	for _, k := range v.Metadata {
-		t.Row(k.Key, clip(k.Value, 34))
+		wide = max(wide, utf8.RuneCountInString(clip(k.Key, 40)))
+	}
+	for _, k := range v.Metadata {
+		t.Row(clip(k.Key, 40), clip(k.Value, 78-wide))
 	}
 	t.Line("")
 	t.Row("TENSOR", "TYPE", "SHAPE", "BYTES")
 	for _, x := range v.Tensors {
-		t.Row(x.Name, x.Type, strings.Trim(fmt.Sprint(x.Shape), "[]"), x.Bytes)
+		t.Row(clip(x.Name, 34), x.Type, clip(strings.Trim(fmt.Sprint(x.Shape), "[]"), 22), x.Bytes)
 	}
+}
+
+// orNone is a number, or the sign that it is missing.
+func orNone[T any](v *T) any {
+	if v == nil {
+		return output.Missing
+	}
+	return *v
 }
 
 // clip shortens s to n characters.
@@ -132,11 +186,26 @@ func (f *vocabFlags) load() (*tokenizer.Tokenizer, error) {
 		return nil, err
 	}
 	defer bpe.Close()
-	v, err := tokenizer.LoadBPE(enc, bpe, "llama-bpe", nil)
+	v, err := tokenizer.LoadBPE(enc, bpe, "llama-bpe", llama3Specials())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", attach.ErrBadInput, f.dir, err)
+		return nil, tag(attach.ErrBadInput, fmt.Errorf("vocabulary %s: %w", f.dir, err))
 	}
 	return v, nil
+}
+
+// maxText bounds what tokenize and detokenize read.
+const maxText = 1 << 30
+
+// llama3Specials are the names of Llama 3's special tokens, from id 128,000
+// on: its vocabulary files leave them out.
+func llama3Specials() []string {
+	names := []string{"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
+		"<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>",
+		"<|eot_id|>", "<|python_tag|>"}
+	for i := 3; len(names) < 256; i++ {
+		names = append(names, fmt.Sprintf("<|reserved_special_token_%d|>", i))
+	}
+	return names
 }
 
 func (a *app) tokenize() *cobra.Command {
@@ -148,15 +217,15 @@ func (a *app) tokenize() *cobra.Command {
 		Long: `Reads text from standard input and prints its token ids, separated by spaces.
 Special tokens are never taken from the text unless --special is given.`,
 		Example: "  hc1ctl tokenize --model m.gguf < text\n  echo hello | hc1ctl tokenize --count",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := f.load()
 			if err != nil {
 				return err
 			}
-			text, err := io.ReadAll(a.in)
+			text, err := a.readAll(cmd.Context(), "text", maxText)
 			if err != nil {
-				return fmt.Errorf("read text: %w", err)
+				return err
 			}
 			ids := v.Encode(nil, string(text), tokenizer.Options{ParseSpecial: special})
 			if a.format == string(output.JSON) {
@@ -209,15 +278,15 @@ func (a *app) detokenize() *cobra.Command {
 		Short:   "Turn token ids from standard input into text",
 		Long:    "Reads token ids, separated by spaces, commas or lines, from standard input and\nprints their text.",
 		Example: "  hc1ctl tokenize < text | hc1ctl detokenize\n  echo 1,2,3 | hc1ctl detokenize --model m.gguf",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := f.load()
 			if err != nil {
 				return err
 			}
-			in, err := io.ReadAll(a.in)
+			in, err := a.readAll(cmd.Context(), "ids", maxText)
 			if err != nil {
-				return fmt.Errorf("read ids: %w", err)
+				return err
 			}
 			d := v.NewDecoder()
 			d.Control = special
@@ -225,7 +294,7 @@ func (a *app) detokenize() *cobra.Command {
 			for i, w := range strings.FieldsFunc(string(in), func(r rune) bool { return strings.ContainsRune(" ,\t\r\n", r) }) {
 				id, err := strconv.ParseUint(w, 10, 32)
 				if err != nil || !v.Valid(uint32(id)) {
-					return errors.Join(attach.ErrBadInput, fmt.Errorf("entry %d is %q: not an id below %d", i, w, v.VocabSize()))
+					return tag(attach.ErrBadInput, fmt.Errorf("entry %d is %q: not an id below %d", i, w, v.VocabSize()))
 				}
 				text = d.Decode(text, uint32(id))
 			}

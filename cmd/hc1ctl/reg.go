@@ -18,7 +18,7 @@ func (a *app) reg() *cobra.Command {
 		Short:   "Print every register with its fields",
 		Long:    "Brings the card up, reads every register of BAR0 (docs/hci.md section 3), and\nprints them with their fields.",
 		Example: "  hc1ctl reg dump --card mock:\n  hc1ctl reg dump --card mock: -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.dump(cmd.Context())
 			if err != nil {
@@ -53,7 +53,7 @@ func (a *app) dump(ctx context.Context) (v regDump, err error) {
 	v.Schema = "hc1.reg.dump/1"
 	for i, x := range c.Registers() {
 		r := hci.Registers[i]
-		rv := regValue{Offset: fmt.Sprintf("%#06x", r.Offset), Name: r.Name, Meaning: r.Meaning,
+		rv := regValue{Offset: fmt.Sprintf("0x%04x", r.Offset), Name: r.Name, Meaning: r.Meaning,
 			Value: fmt.Sprintf("0x%0*x", r.Bits/4, x), Fields: map[string]uint64{}}
 		for _, f := range hci.RegisterFields {
 			if f.Register == r.Name {

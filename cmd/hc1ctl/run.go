@@ -9,10 +9,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hc1-toolkit/hc1/driver"
+	"github.com/hc1-toolkit/hc1/internal/output"
 	"github.com/hc1-toolkit/hc1/internal/tokenizer"
 )
 
@@ -44,21 +47,26 @@ into the model's chat form; with --raw it is continued as it is. PROMPT "-", or
 none with a pipe, reads standard input. With -i a conversation is held, whose
 past stays in the card's memory.
 
-Ctrl-C cancels on the card. With -o json one object is printed at the end; its
-tokens and text leave out the stop token that ended the answer.`,
+Ctrl-C cancels on the card. With -o json one object is printed at the end. Its
+tokens and text leave out the stop token that ended the answer; its text leaves
+out the --stop text too. A model that was not made for conversations continues
+every prompt as it is.`,
 		Example: `  hc1ctl run --card mock: "Tell me a story about a fox"
   hc1ctl run --card mock: --greedy --max-tokens 40 --raw "Once upon a time"
   hc1ctl run --card mock: -i --system "Answer in one sentence."
   echo "Who are you?" | hc1ctl run --card mock: -o json
   hc1ctl run --card 'mock:?clock=fast&model=m.gguf' --raw --tokens 1,2,3 -o json`,
-		Args: cobra.MaximumNArgs(1),
+		Args: maxOneArg("PROMPT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("seed") {
 				f.seed = rand.Uint64() >> 11 // fits every JSON reader's numbers
 			}
+			if f.logprobs && a.format != string(output.JSON) {
+				return usagef("--logprobs goes with -o json")
+			}
 			if f.interactive {
 				if len(args) > 0 || f.tokens != "" || a.format == "json" || f.raw {
-					return usagef("-i takes no prompt, --tokens, --raw or -o json")
+					return usagef("-i goes without a prompt, --tokens, --raw and -o json")
 				}
 				return a.chat(cmd.Context(), f)
 			}
@@ -79,7 +87,7 @@ tokens and text leave out the stop token that ended the answer.`,
 	fl.StringVar(&f.tokens, "tokens", "", "prompt as token ids, separated by commas")
 	fl.BoolVar(&f.logprobs, "logprobs", false, "with -o json: log-probabilities and candidates")
 	fl.BoolVar(&f.stats, "stats", false, "print times and rates to standard error")
-	fl.BoolVarP(&f.interactive, "interactive", "i", false, "hold a conversation")
+	fl.BoolVarP(&f.interactive, interactive, "i", false, "hold a conversation")
 	return c
 }
 
@@ -111,21 +119,16 @@ func (f *runFlags) params() (driver.Params, error) {
 const maxPrompt = 16 << 20
 
 // promptText is the prompt from the command line or standard input.
-func (a *app) promptText(args []string) (string, error) {
+func (a *app) promptText(ctx context.Context, args []string) (string, error) {
 	if len(args) == 1 && args[0] != "-" {
 		return args[0], nil
 	}
-	if f, ok := a.in.(*os.File); ok && len(args) == 0 {
-		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
-			return "", usagef("no prompt: give one, pipe one in, or use -i for a conversation")
-		}
+	if len(args) == 0 && isTerminal(a.in) {
+		return "", usagef("no prompt: give one, pipe one in, or use -i for a conversation")
 	}
-	b, err := io.ReadAll(io.LimitReader(a.in, maxPrompt+1))
+	b, err := a.readAll(ctx, "prompt", maxPrompt)
 	if err != nil {
-		return "", fmt.Errorf("read prompt: %w", err)
-	}
-	if len(b) > maxPrompt {
-		return "", fmt.Errorf("prompt is longer than %d bytes: %w", maxPrompt, driver.ErrInvalid)
+		return "", err
 	}
 	if text := strings.TrimRight(string(b), "\r\n"); text != "" {
 		return text, nil
@@ -133,7 +136,8 @@ func (a *app) promptText(args []string) (string, error) {
 	return "", usagef("the prompt is empty")
 }
 
-// encode turns a prompt into token ids.
+// encode turns a prompt into token ids. f.raw is set for models that were
+// not made for conversations.
 func (f *runFlags) encode(v *tokenizer.Tokenizer, text string) ([]uint32, error) {
 	if f.raw {
 		return v.Encode(nil, text, tokenizer.Options{Begin: true}), nil
@@ -171,16 +175,17 @@ func (a *app) once(ctx context.Context, args []string, f runFlags) (err error) {
 		}
 		prompt, err = parseTokens(f.tokens)
 	} else {
-		text, err = a.promptText(args)
+		text, err = a.promptText(ctx, args)
 	}
 	if err != nil {
 		return err
 	}
 	c, err := a.open(ctx)
 	if err != nil {
-		return err
+		return ended(ctx, err)
 	}
 	defer c.close(&err)
+	f.raw = f.raw || !c.via.Chat
 	if prompt == nil {
 		if prompt, err = f.encode(c.via.Vocab, text); err != nil {
 			return fmt.Errorf("prompt: %w: %w", driver.ErrInvalid, err)
@@ -188,31 +193,64 @@ func (a *app) once(ctx context.Context, args []string, f runFlags) (err error) {
 	}
 	s, err := c.OpenSession(ctx, driver.SessionConfig{})
 	if err != nil {
-		return err
+		return ended(ctx, err)
 	}
-	show := func(text string) error { _, err := io.WriteString(a.out, text); return err }
-	if a.format == "json" {
+	json := a.format == string(output.JSON)
+	show := a.stream()
+	if json {
 		show = func(string) error { return nil }
 	}
 	ans, err := c.generate(ctx, s, prompt, p, f.stops, show)
-	// The text so far is out; a line of its own for what follows.
-	if a.format != "json" && ans.text != "" {
+	if !json && ans.text != "" { // a line of its own for what follows
 		if _, werr := fmt.Fprintln(a.out); werr != nil && err == nil {
 			err = werr
 		}
 	}
-	if err == nil || errors.Is(err, driver.ErrCancelled) {
-		if f.stats {
-			a.stats(f, ans)
-		}
-		if a.format == "json" && err == nil {
-			err = a.printer().Object(a.object(c, f, ans))
+	if f.stats && ans.reason != "" {
+		a.stats(f, ans)
+	}
+	// A stream that the caller cut short has a result all the same.
+	if cut := errors.Is(err, errInterrupted) || errors.Is(err, errDeadline); json && (err == nil || cut && ans.reason != "") {
+		if werr := a.printer().Object(a.object(c, f, ans)); werr != nil {
+			err = werr
+		} else if err != nil {
+			err = tag(errReported, err)
 		}
 	}
-	if err != nil && ctx.Err() != nil && !errors.Is(err, driver.ErrCardLost) {
-		err = errors.Join(err, context.Cause(ctx))
+	if cerr := s.Close(); err == nil {
+		err = cerr
 	}
-	return errors.Join(err, s.Close())
+	return err
+}
+
+// stream writes text to standard output as it comes. A terminal gets no
+// control characters from a model.
+func (a *app) stream() func(string) error {
+	clean := func(s string) string { return s }
+	if isTerminal(a.out) {
+		clean = func(s string) string {
+			return strings.Map(func(r rune) rune {
+				if unicode.IsControl(r) && r != '\n' && r != '\t' {
+					return -1
+				}
+				return r
+			}, s)
+		}
+	}
+	return func(s string) error {
+		_, err := io.WriteString(a.out, clean(s))
+		return err
+	}
+}
+
+// isTerminal reports whether a stream is a character device.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := file.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }
 
 func (a *app) stats(f runFlags, ans answer) {
@@ -221,9 +259,24 @@ func (a *app) stats(f runFlags, ans answer) {
 	if r.Decode > 0 {
 		rate = float64(r.Tokens) / r.Decode.Seconds()
 	}
-	fmt.Fprintf(a.err, "%d prompt tokens (%d cached), %d sampled, ended by %s, seed %d\n"+
-		"card: prefill %v, decode %v, %.0f tokens/s, %d late, %.1f mJ (modelled)\n",
-		r.Prompt, r.Cached, r.Tokens, ans.reason, f.seed, r.Prefill, r.Decode, rate, r.Late, float64(r.EnergyUJ)/1000)
+	seed := ""
+	if p, err := f.params(); err == nil && p.Temperature > 0 {
+		seed = fmt.Sprintf(", seed %d", f.seed)
+	}
+	fmt.Fprintf(a.err, "%d prompt tokens (%d cached), %d answered, ended: %s%s\n"+
+		"card: prefill %v, decode %v, %.0f tokens/s, %d late, %.3g J modelled\n"+
+		"seen here: first token after %v, last after %v\n",
+		r.Prompt, r.Cached, len(ans.tokens), ans.reason, seed,
+		short(r.Prefill), short(r.Decode), rate, r.Late, float64(r.EnergyUJ)/1e6, short(ans.first), short(ans.wall))
+}
+
+// short rounds a time to about three digits that matter.
+func short(d time.Duration) time.Duration {
+	unit := time.Nanosecond
+	for d/unit >= 10000 {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
 
 // runObject is the result of run -o json.

@@ -15,7 +15,7 @@ import (
 	"github.com/hc1-toolkit/hc1/internal/bench"
 )
 
-var update = flag.Bool("update", false, "write docs/schema")
+var update = flag.Bool("update", false, "write docs/schema and testdata")
 
 const schemaDir = "../../docs/schema"
 

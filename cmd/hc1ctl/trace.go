@@ -23,12 +23,17 @@ func (a *app) traces() *cobra.Command {
 		Long: `Shows what passed between a card and its host: registers, DMA and interrupts, as
 written by an emulated card with trace=FILE in its address. Payloads are hashes.
 With --diff two traces are compared, times left out, and the first difference
-is shown.`,
+is shown; the exit code is then 1.`,
 		Example: `  hc1ctl run --card 'mock:?clock=virtual&trace=t.txt' --greedy hello
   hc1ctl trace show t.txt --kind MW,IRQ
   hc1ctl trace show t.txt --diff other.txt`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			for i, k := range kinds {
+				if kinds[i] = strings.ToUpper(k); !slices.Contains(traceKinds(), kinds[i]) {
+					return usagef("--kind %q: use %s", k, strings.Join(traceKinds(), ", "))
+				}
+			}
 			t, err := readTrace(args[0])
 			if err != nil {
 				return err
@@ -47,13 +52,25 @@ is shown.`,
 			if err != nil {
 				return err
 			}
-			return a.printer().Print(compare(t, o, keep))
+			d := compare(t, o, keep)
+			if err := a.printer().Print(d); err != nil || d.Same {
+				return err
+			}
+			return tag(errReported, tag(errDiffer, fmt.Errorf("%s, %s: %w", args[0], diff, errDiffer)))
 		},
 	}
-	show.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds: CR CW MR MW DR DW IRQ NOTE")
+	show.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds: "+strings.Join(traceKinds(), " "))
 	show.Flags().StringVar(&diff, "diff", "", "compare with this trace")
 	c.AddCommand(show)
 	return c
+}
+
+// traceKinds are the kinds of entries.
+func traceKinds() (names []string) {
+	for k := trace.ConfigRead; k <= trace.Note; k++ {
+		names = append(names, k.String())
+	}
+	return names
 }
 
 func readTrace(path string) (*trace.Trace, error) {
@@ -64,7 +81,7 @@ func readTrace(path string) (*trace.Trace, error) {
 	defer f.Close()
 	t, err := trace.ReadTrace(f)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", attach.ErrBadInput, path, err)
+		return nil, tag(attach.ErrBadInput, fmt.Errorf("%s: %w", path, err))
 	}
 	return t, nil
 }

@@ -20,14 +20,15 @@ type admin struct {
 }
 
 const (
-	adminEntries = 8
-	patience     = 10 * time.Second // emulated cards share the machine
+	adminEntries   = 8
+	patience       = 10 * time.Second // emulated cards share the machine
+	healthInterval = 10 * time.Millisecond
 )
 
 // enable turns memory decoding and bus mastering on.
 func enable(t *testing.T, fn hal.Function) hal.Region {
 	t.Helper()
-	if err := fn.WriteConfig(4, 2, 0x6); err != nil {
+	if err := fn.WriteConfig(cfgCommand, 2, commandMemory|commandMaster); err != nil {
 		t.Fatal(err)
 	}
 	r, err := fn.Region(hci.BARRegs)
@@ -46,6 +47,7 @@ func alloc(t *testing.T, fn hal.Function, size int, dir hal.Direction) *hal.DMA 
 	return d
 }
 
+// bringUp is section 6 with one vector and queues of their own.
 func bringUp(t *testing.T, fn hal.Function) *admin {
 	t.Helper()
 	a := &admin{t: t, regs: enable(t, fn)}
@@ -60,13 +62,20 @@ func bringUp(t *testing.T, fn hal.Function) *admin {
 	a.vector = vs[0]
 	a.sq = alloc(t, fn, adminEntries*hci.SQESize, hal.CardReads)
 	a.cq = alloc(t, fn, adminEntries*hci.CQESize, hal.CardWrites)
+	a.until("boot", func() bool { return hci.BSTSStage.Get(uint64(a.regs.Load32(hci.RegBSTS))) == 0xFF })
 	a.regs.Store32(hci.RegCC, 0)
 	a.until("disable", func() bool { return a.regs.Load32(hci.RegCSTS)&1 == 0 })
 	a.regs.Store32(hci.RegAQA, (adminEntries-1)<<16|(adminEntries-1))
 	a.regs.Store64(hci.RegASQ, a.sq.IOVA)
 	a.regs.Store64(hci.RegACQ, a.cq.IOVA)
 	a.regs.Store32(hci.RegCC, uint32(hci.CCEN.Put(hci.CCIOCQES.Put(hci.CCIOSQES.Put(0, 6), 4), 1)))
-	a.until("enable", func() bool { return a.regs.Load32(hci.RegCSTS)&1 == 1 })
+	a.until("enable", func() bool {
+		csts := a.regs.Load32(hci.RegCSTS)
+		if csts&2 != 0 {
+			t.Fatalf("fatal error %d", a.regs.Load32(hci.RegFERR))
+		}
+		return csts&1 == 1
+	})
 	return a
 }
 
@@ -79,20 +88,19 @@ func (a *admin) until(what string, f func() bool) {
 	}
 }
 
-// identify has the card write its capability page to an address.
-func (a *admin) identify(iova uint64) hci.Status {
+// command gives one admin command and returns its status without DNR.
+func (a *admin) command(e hci.SQE) hci.Status {
 	a.t.Helper()
-	e := hci.SQE{OPC: hci.AdminIdentify, CID: uint16(a.n), PRP1: iova}
-	e.Put(hci.IdentifyCNS, 1)
+	e.CID = uint16(a.n)
 	var raw [hci.SQESize]byte
 	e.Encode(&raw)
 	i := a.n % adminEntries
 	copy(a.sq.Bytes[i*hci.SQESize:], raw[:])
+	phase := uint64(1 ^ a.n/adminEntries&1)
 	a.n++
 	a.db.Store32(hci.DoorbellSQTDBL, a.n%adminEntries)
-	phase := uint64(1 ^ (a.n-1)/adminEntries&1)
 	var tail uint64
-	a.until("IDENTIFY", func() bool {
+	a.until("completion", func() bool {
 		tail = load64(a.cq.Bytes, int(i)*hci.CQESize+8)
 		return tail>>48&1 == phase
 	})
@@ -101,4 +109,23 @@ func (a *admin) identify(iova uint64) hci.Status {
 	}
 	a.db.Store32(hci.DoorbellCQHDBL, a.n%adminEntries)
 	return hci.Status(tail>>49) &^ hci.StatusDNR
+}
+
+// identify has the card write its capability page to an address.
+func (a *admin) identify(iova uint64) hci.Status {
+	a.t.Helper()
+	e := hci.SQE{OPC: hci.AdminIdentify, PRP1: iova}
+	e.Put(hci.IdentifyCNS, 1)
+	return a.command(e)
+}
+
+// watch has the card write its health record, again and again.
+func (a *admin) watch(d *hal.DMA) {
+	a.t.Helper()
+	e := hci.SQE{OPC: hci.AdminHealthRecordConfig, PRP1: d.IOVA}
+	e.Put(hci.HealthRecordConfigInterval, uint64(healthInterval/time.Millisecond))
+	if s := a.command(e); s != hci.StatusSuccess {
+		a.t.Fatalf("HEALTH RECORD CONFIG: %v", s)
+	}
+	a.until("health record", func() bool { return load64(d.Bytes, hci.HealthOffRGEN)>>32 >= 2 })
 }

@@ -4,7 +4,7 @@ package hci
 const (
 	AdminDeleteIOSQ           = 0x00 // CDW10 = queue. Commands outstanding end ABORTED_SQ_DELETION first
 	AdminCreateIOSQ           = 0x01 // PRP1 = memory, CDW10 = queue and size, CDW11 = flags and CQ
-	AdminGetLogPage           = 0x02 // PRP1 = buffer, CDW10..13
+	AdminGetLogPage           = 0x02 // PRP1 = buffer, CDW10..12
 	AdminDeleteIOCQ           = 0x04 // CDW10 = queue. Its SQ MUST be deleted first
 	AdminCreateIOCQ           = 0x05 // PRP1 = memory, CDW10 = queue and size, CDW11 = flags and vector
 	AdminIdentify             = 0x06 // PRP1 = 4,096-byte buffer, CDW10 = CNS
@@ -45,7 +45,7 @@ type Opcode struct {
 var AdminOpcodes = []Opcode{
 	{AdminDeleteIOSQ, "DELETE_IO_SQ", "yes", "CDW10 = queue. Commands outstanding end ABORTED_SQ_DELETION first"},
 	{AdminCreateIOSQ, "CREATE_IO_SQ", "yes", "PRP1 = memory, CDW10 = queue and size, CDW11 = flags and CQ"},
-	{AdminGetLogPage, "GET_LOG_PAGE", "yes", "PRP1 = buffer, CDW10..13"},
+	{AdminGetLogPage, "GET_LOG_PAGE", "yes", "PRP1 = buffer, CDW10..12"},
 	{AdminDeleteIOCQ, "DELETE_IO_CQ", "yes", "CDW10 = queue. Its SQ MUST be deleted first"},
 	{AdminCreateIOCQ, "CREATE_IO_CQ", "yes", "PRP1 = memory, CDW10 = queue and size, CDW11 = flags and vector"},
 	{AdminIdentify, "IDENTIFY", "yes", "PRP1 = 4,096-byte buffer, CDW10 = CNS"},

@@ -155,10 +155,10 @@ func (r *Record) Decode(b *[RecordSize]byte) {
 	r.SetTail(le.Uint64(b[56:]))
 }
 
-// ReservedSet returns the offset of the first byte of e that the command may
-// not use and that is not zero; ok is false when there is one. The fields in
-// use are those of the tables in sections 9 and 11, CID, and SID where the
-// command names a session.
+// ReservedSet returns the offset of the first byte of e with a bit that the
+// command may not use and that is not zero; ok is false when there is one:
+// DW1 of INVALID_FIELD. In use are the fields of the tables in sections 9 and
+// 11, CID, and SID where the command names a session.
 func ReservedSet(e *SQE, admin bool) (offset int, ok bool) {
 	var b, used [SQESize]byte
 	e.Encode(&b)

@@ -183,7 +183,7 @@ func (m *Mock) WriteConfig(off, width int, v uint32) error {
 }
 
 func configRange(off, width int) error {
-	if width != 1 && width != 2 && width != 4 || off < 0 || off%width != 0 || off+width > 4096 {
+	if width != 1 && width != 2 && width != 4 || off < 0 || off%width != 0 || off > 4096-width {
 		return fmt.Errorf("mock: config access of %d bytes at %#x: %w", width, off, hal.ErrOutOfRange)
 	}
 	return nil

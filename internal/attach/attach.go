@@ -4,6 +4,8 @@
 package attach
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,9 +27,19 @@ import (
 var (
 	// ErrBadInput: a file that was named cannot be used.
 	ErrBadInput = errors.New("bad input")
+	// ErrAddress: an option of the card address has a value that cannot be.
+	ErrAddress = errors.New("bad card address")
 	// ErrNoBackend: this build cannot reach such a card.
-	ErrNoBackend = errors.New("no backend for this kind of card address yet")
+	ErrNoBackend = errors.New("this build has no backend for such a card yet")
 )
+
+// tagged is an error of one of the kinds above; its message says only what
+// is wrong, and where.
+type tagged struct{ kind, err error }
+
+func (e *tagged) Error() string        { return e.err.Error() }
+func (e *tagged) Unwrap() error        { return e.err }
+func (e *tagged) Is(target error) bool { return target == e.kind }
 
 // Card is an attached card, not yet brought up.
 type Card struct {
@@ -35,6 +47,7 @@ type Card struct {
 	Function hal.Function
 	Clock    driver.Clock // nil: the machine's
 	Vocab    *tokenizer.Tokenizer
+	Chat     bool       // the model was made for conversations
 	Mock     *mock.Mock // nil for other backends
 
 	trace *trace.Writer
@@ -60,32 +73,64 @@ type Model struct {
 
 // LoadModel reads a GGUF file; "" is the model that ships with the card.
 func LoadModel(path string) (*Model, error) {
-	f, name, err := parse(path)
+	f, err := LoadFile(path)
 	if err != nil {
 		return nil, err
 	}
 	v, err := tokenizer.FromGGUF(f)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrBadInput, name, err)
+		return nil, &tagged{ErrBadInput, fmt.Errorf("model %s: %w", nameOr(path), err)}
 	}
 	return &Model{File: f, Vocab: v}, nil
 }
 
-func parse(path string) (*gguf.File, string, error) {
-	if path == "" {
-		f, err := gguf.Parse(model.Default())
-		return f, "default model", err
+// LoadFile is LoadModel without the vocabulary.
+func LoadFile(path string) (*gguf.File, error) {
+	data := model.Default()
+	if path != "" {
+		var err error
+		if data, err = os.ReadFile(path); err != nil {
+			return nil, readError("model", err)
+		}
 	}
-	f, err := gguf.Open(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w: %s: %w", ErrBadInput, path, err)
+	f, err := gguf.Parse(data)
+	if err != nil {
+		return nil, &tagged{ErrBadInput, fmt.Errorf("model %s: %w", nameOr(path), err)}
 	}
-	return f, path, err
+	return f, nil
+}
+
+// readError says what a file was for. A file that is not there, or not to be
+// read, is that; any other failure makes it bad input.
+func readError(what string, err error) error {
+	err = fmt.Errorf("%s: %w", what, err)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return &tagged{ErrBadInput, err}
+}
+
+// Chat reports whether the model was made for conversations: it brings a
+// template for them, or has the tokens of Llama 3's.
+func (m *Model) Chat() bool {
+	if s, ok := m.File.String("tokenizer.chat_template"); ok && s != "" {
+		return true
+	}
+	_, ok := m.Vocab.Special("<|start_header_id|>")
+	return ok
 }
 
 // Engine makes the silicon that a mock: address asks for, with its
 // vocabulary.
 func Engine(a address.Address) (silicon.Engine, *tokenizer.Tokenizer, error) {
+	e, m, err := engine(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e, m.Vocab, nil
+}
+
+func engine(a address.Address) (silicon.Engine, *Model, error) {
 	m, err := LoadModel(a.Model)
 	if err != nil {
 		return nil, nil, err
@@ -93,20 +138,19 @@ func Engine(a address.Address) (silicon.Engine, *tokenizer.Tokenizer, error) {
 	if a.Script != "" {
 		text, err := os.ReadFile(a.Script)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, readError("script", err)
 		}
-		ids := m.Vocab.Encode(nil, string(text), tokenizer.Options{})
-		e, err := Script(m.Vocab, ids)
+		e, err := Script(m.Vocab, m.Vocab.Encode(nil, string(text), tokenizer.Options{}))
 		if err != nil {
-			err = fmt.Errorf("%w: %s: %w", ErrBadInput, a.Script, err)
+			return nil, nil, &tagged{ErrBadInput, fmt.Errorf("script %s: %w", a.Script, err)}
 		}
-		return e, m.Vocab, err
+		return e, m, nil
 	}
 	e, err := silicon.Load(m.File)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s: %w", ErrBadInput, nameOr(a.Model, "default model"), err)
+		return nil, nil, &tagged{ErrBadInput, fmt.Errorf("model %s: %w", nameOr(a.Model), err)}
 	}
-	return e, m.Vocab, nil
+	return e, m, nil
 }
 
 // scriptContext is the context of script silicon: the HC1's.
@@ -122,18 +166,27 @@ func Script(v *tokenizer.Tokenizer, ids []uint32) (silicon.Engine, error) {
 	if !ok {
 		bos = silicon.NoToken
 	}
-	return silicon.NewScript(v.VocabSize(), scriptContext, bos, stop, ids, [32]byte{'s', 'c', 'r', 'i', 'p', 't'})
+	// Cards with different scripts must not pass for the same model.
+	h := sha256.New()
+	for _, id := range ids {
+		h.Write(binary.LittleEndian.AppendUint32(nil, id)) // a hash does not fail
+	}
+	return silicon.NewScript(v.VocabSize(), scriptContext, bos, stop, ids, [32]byte(h.Sum(nil)))
 }
 
 func openMock(a address.Address, index int) (*Card, error) {
 	if index < 0 || index >= a.Cards {
 		return nil, fmt.Errorf("card %d of %s: there are %d", index, a, a.Cards)
 	}
-	e, v, err := Engine(a)
+	e, m, err := engine(a)
 	if err != nil {
 		return nil, err
 	}
-	return OpenEngine(a, index, e, v)
+	c, err := OpenEngine(a, index, e, m.Vocab)
+	if err == nil {
+		c.Chat = m.Chat()
+	}
+	return c, err
 }
 
 // OpenEngine attaches an emulated card with the given silicon.
@@ -145,13 +198,17 @@ func OpenEngine(a address.Address, index int, e silicon.Engine, v *tokenizer.Tok
 	o := mock.Options{Engine: e, Clock: clock, Seed: a.Seed, Serial: a.Seed<<8 + uint64(index) + 1}
 	if a.Fault != "" {
 		if o.Faults, err = card.ParsePlan(a.Fault); err != nil {
-			return nil, fmt.Errorf("%w: fault plan: %w", ErrBadInput, err)
+			return nil, &tagged{ErrAddress, fmt.Errorf("card address %q: %w", a, err)}
 		}
 	}
 	c := &Card{Address: a, Vocab: v}
 	if a.Trace != "" {
-		if c.file, err = os.Create(a.Trace); err != nil {
-			return nil, err
+		path := a.Trace
+		if a.Cards > 1 {
+			path = fmt.Sprintf("%s.%d", path, index)
+		}
+		if c.file, err = os.Create(path); err != nil {
+			return nil, fmt.Errorf("trace: %w", err)
 		}
 		c.trace = trace.NewWriter(c.file, a.Seed, false)
 		o.Trace = c.trace
@@ -183,9 +240,10 @@ func (c *Card) closeTrace() error {
 	return err
 }
 
-func nameOr(s, other string) string {
-	if s == "" {
-		return other
+// nameOr is a model's path, or a name for the one that has none.
+func nameOr(path string) string {
+	if path == "" {
+		return "that ships with the card"
 	}
-	return s
+	return path
 }

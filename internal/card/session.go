@@ -322,6 +322,9 @@ func (c *Card) endRunning(s *session, status hci.Status) {
 
 // unstarted is how a command ends that never began.
 func (c *Card) unstarted(s *session, cmd *command, status hci.Status) result {
+	if status == hci.StatusCommandSequenceError {
+		return refuse(status) // no results: section 11.1
+	}
 	if cmd.OPC == hci.OpGenerate {
 		return result{status, s.seq, uint32(s.kvLen)}
 	}

@@ -3,6 +3,8 @@
 // from it. Codes are append-only.
 package catalog
 
+//go:generate go test -run TestDocument . -update
+
 import (
 	"fmt"
 	"strings"

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Format is how results are printed.
@@ -38,7 +40,8 @@ func (p Printer) Print(v View) error {
 	}
 	t := &Rows{}
 	v.Table(t)
-	return t.write(p.W)
+	_, err := io.WriteString(p.W, t.String())
+	return err
 }
 
 // Object prints v as one JSON object, whatever the format.
@@ -61,7 +64,7 @@ type block struct {
 func (r *Rows) Row(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
-		if row[i] = fmt.Sprint(c); row[i] == "" {
+		if row[i] = Clean(fmt.Sprint(c)); row[i] == "" {
 			row[i] = Missing
 		}
 	}
@@ -74,15 +77,24 @@ func (r *Rows) Row(cells ...any) {
 
 // Line adds a line of text of its own; alignment starts anew after it.
 func (r *Rows) Line(format string, args ...any) {
-	r.blocks = append(r.blocks, block{line: fmt.Sprintf(format, args...)})
+	r.blocks = append(r.blocks, block{line: Clean(fmt.Sprintf(format, args...))})
 }
 
-// Text adds prose wrapped to 78 columns.
+// Text adds prose, wrapped.
 func (r *Rows) Text(s string) {
+	for _, line := range Wrap(s, 78) {
+		r.Line("%s", line)
+	}
+}
+
+// Wrap breaks prose into lines of at most n characters, where its words let
+// it.
+func Wrap(s string, n int) []string {
+	var lines []string
 	line := ""
 	for _, w := range strings.Fields(s) {
-		if line != "" && len(line)+1+len(w) > 78 {
-			r.Line("%s", line)
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(w) > n {
+			lines = append(lines, line)
 			line = ""
 		}
 		if line != "" {
@@ -90,26 +102,33 @@ func (r *Rows) Text(s string) {
 		}
 		line += w
 	}
-	r.Line("%s", line)
+	return append(lines, line)
 }
 
-func (r *Rows) write(w io.Writer) error {
-	for _, b := range r.blocks {
-		if b.rows == nil {
-			if _, err := fmt.Fprintln(w, b.line); err != nil {
-				return err
-			}
+// String is the table as it is printed.
+func (r *Rows) String() string {
+	var b strings.Builder
+	for _, k := range r.blocks {
+		if k.rows == nil {
+			b.WriteString(k.line + "\n")
 			continue
 		}
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, row := range b.rows {
-			if _, err := fmt.Fprintln(tw, strings.Join(row, "\t")); err != nil {
-				return err
-			}
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		for _, row := range k.rows {
+			fmt.Fprintln(w, strings.Join(row, "\t")) // a Builder does not fail
 		}
-		if err := tw.Flush(); err != nil {
-			return err
-		}
+		w.Flush()
 	}
-	return nil
+	return b.String()
+}
+
+// Clean makes text from a file or a card safe for a terminal: characters that
+// could drive it become '?'.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s)
 }

@@ -97,27 +97,3 @@ func Philox(counter [4]uint32, key [2]uint32) [4]uint32 {
 	}
 	return [4]uint32{x0, x1, x2, x3}
 }
-
-// InvTemp converts a temperature for INVTEMP: 65536 / temperature to the
-// nearest, halves away from zero. Temperatures at or below 2^-16, and NaN,
-// give 2^32 - 1; those above 131072 give 0, which makes the candidates equal.
-// Temperature 0 is a host's word for GREEDY; this does not set it.
-func InvTemp(temperature float64) uint32 {
-	v := math.Round(65536 / temperature)
-	if !(temperature > 0) || v > math.MaxUint32 {
-		return math.MaxUint32
-	}
-	return uint32(v)
-}
-
-// TopP converts a probability for TOPP: p * 65536 to the nearest, halves away
-// from zero, clamped to 1..65536. NaN gives 65536, which keeps all candidates.
-func TopP(p float64) uint32 {
-	switch v := math.Round(p * 65536); {
-	case v < 1:
-		return 1
-	case v < 65536:
-		return uint32(v)
-	}
-	return 65536
-}

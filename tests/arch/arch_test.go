@@ -100,9 +100,13 @@ func check(f file) (faults []string) {
 		case ours && strings.HasPrefix(own, "cmd/"):
 			say("imports a command")
 		case !ours && strings.Contains(first, ".") && !f.test():
-			if !strings.HasPrefix(imp, xsys) && !within(imp, outside[f.pkg()]) {
+			sys := within(imp, []string{xsys + "/..."}) && f.pkg() != "hal" && f.pkg() != "hal/hci"
+			if !sys && !within(imp, outside[f.pkg()]) {
 				say("imports %s: not a dependency of this package", imp)
 			}
+		}
+		if imp == "C" {
+			say("needs a C compiler")
 		}
 		if imp == "unsafe" && !f.unsafe() {
 			say("imports unsafe outside a *_unsafe.go file")
@@ -178,19 +182,27 @@ func TestShape(t *testing.T) {
 // Every rule can be broken, and says so.
 func TestRulesCanFail(t *testing.T) {
 	for name, f := range map[string]file{
-		"wrong way":      {path: "driver/x.go", imports: []string{module + "hal/mock"}},
-		"backend":        {path: "driver/x.go", imports: []string{module + "vfio"}},
-		"hci imports":    {path: "hal/hci/x.go", imports: []string{module + "hal"}},
-		"unknown":        {path: "new/x.go", imports: []string{module + "hal"}},
-		"dependency":     {path: "driver/x.go", imports: []string{"github.com/spf13/cobra"}},
-		"command":        {path: "driver/x_test.go", imports: []string{module + "cmd/hc1ctl"}},
-		"unsafe":         {path: "driver/x.go", imports: []string{"unsafe"}},
-		"unsafe in test": {path: "driver/x_test.go", imports: []string{"unsafe"}},
-		"system call":    {path: "hal/mock/x.go", imports: []string{"syscall"}},
-		"unix":           {path: "hal/mock/x.go", imports: []string{xsys + "/unix"}},
-		"exit":           {path: "driver/x.go", text: "os.Exit(1)"},
-		"fatal":          {path: "driver/x.go", text: "log.Fatal(err)"},
-		"long":           {path: "driver/x.go", lines: maxLines + 1},
+		"wrong way":       {path: "driver/x.go", imports: []string{module + "hal/mock"}},
+		"backend":         {path: "driver/x.go", imports: []string{module + "vfio"}},
+		"hci imports":     {path: "hal/hci/x.go", imports: []string{module + "hal"}},
+		"unknown":         {path: "new/x.go", imports: []string{module + "hal"}},
+		"dependency":      {path: "driver/x.go", imports: []string{"github.com/spf13/cobra"}},
+		"command":         {path: "driver/x_test.go", imports: []string{module + "cmd/hc1ctl"}},
+		"unsafe":          {path: "driver/x.go", imports: []string{"unsafe"}},
+		"unsafe in test":  {path: "driver/x_test.go", imports: []string{"unsafe"}},
+		"system call":     {path: "hal/mock/x.go", imports: []string{"syscall"}},
+		"unix":            {path: "hal/mock/x.go", imports: []string{xsys + "/unix"}},
+		"exit":            {path: "driver/x.go", text: "os.Exit(1)"},
+		"fatal":           {path: "driver/x.go", text: "log.Fatal(err)"},
+		"long":            {path: "driver/x.go", lines: maxLines + 1},
+		"sys in hci":      {path: "hal/hci/x.go", imports: []string{xsys + "/cpu"}},
+		"not quite sys":   {path: "driver/x.go", imports: []string{xsys + "tem/cpu"}},
+		"cgo":             {path: "cmd/hc1ctl/x.go", imports: []string{"C"}},
+		"hal imports":     {path: "hal/x.go", imports: []string{module + "hal/hci"}},
+		"card to driver":  {path: "internal/card/x.go", imports: []string{module + "driver"}},
+		"up to a command": {path: "internal/output/x.go", imports: []string{module + "cmd/hc1ctl"}},
+		"x dependency":    {path: "hal/hci/x.go", imports: []string{"golang.org/x/tools/go/packages"}},
+		"exit of a test":  {path: "internal/card/x.go", text: "func f() { log.Fatalf(s) }"},
 	} {
 		if len(check(f)) == 0 {
 			t.Errorf("%s: not noticed", name)
@@ -208,19 +220,103 @@ func TestRulesCanFail(t *testing.T) {
 	}
 }
 
-// Every direct dependency is explained.
-func TestDependenciesAreExplained(t *testing.T) {
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := os.ReadFile(filepath.Join(root, "docs/dependencies.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`(?m)^(?:require )?\t?(\S+\.\S+/\S+) v\S+$`).FindAllStringSubmatch(string(mod), -1) {
-		if !strings.Contains(string(doc), "`"+m[1]+"`") {
-			t.Errorf("docs/dependencies.md has no line for %s", m[1])
+// unexplained names the direct dependencies of a go.mod that have no line in
+// the document.
+func unexplained(mod, doc string) (out []string) {
+	for _, m := range regexp.MustCompile(`(?m)^(?:require |\t)(\S+) v\S+$`).FindAllStringSubmatch(mod, -1) {
+		if !regexp.MustCompile("(?m)^- `" + regexp.QuoteMeta(m[1]) + "`: \\S").MatchString(doc) {
+			out = append(out, m[1])
 		}
 	}
+	return out
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Every direct dependency is explained.
+func TestDependenciesAreExplained(t *testing.T) {
+	for _, name := range unexplained(read(t, "go.mod"), read(t, "docs/dependencies.md")) {
+		t.Errorf("docs/dependencies.md has no line for %s", name)
+	}
+	const mod = "module m\n\ngo 1.26\n\nrequire a.org/one v1.0.0\n\nrequire (\n\tb.org/two v2.0.0\n\tb.org/three/v3 v3.0.0\n\tc.org/four v1.0.0 // indirect\n)\n"
+	if got := unexplained(mod, "- `b.org/two`: for this\nwe refused `a.org/one`\n- `b.org/three/v3`:\n"); !slices.Equal(got, []string{"a.org/one", "b.org/three/v3"}) {
+		t.Errorf("found %v", got)
+	}
+}
+
+// The arrows name packages that are there.
+func TestArrowsAreNotStale(t *testing.T) {
+	there := map[string]bool{}
+	for _, f := range readFiles(t) {
+		if !f.test() {
+			there[f.pkg()] = true
+		}
+	}
+	for pkg, imports := range arrows {
+		for _, p := range append([]string{pkg}, imports...) {
+			if !strings.HasSuffix(p, "/...") && !there[p] {
+				t.Errorf("the arrows name %s, which is no package", p)
+			}
+		}
+	}
+}
+
+// What the arrows may never allow, whoever edits them.
+func TestArrowsPointDown(t *testing.T) {
+	for _, fault := range upward(arrows) {
+		t.Error(fault)
+	}
+	for name, a := range map[string]map[string][]string{
+		"driver to backend": {"driver": {"hal/mock"}},
+		"driver to vfio":    {"driver/x": {"vfio"}},
+		"driver to card":    {"driver": {"internal/card"}},
+		"hci to hal":        {"hal/hci": {"hal"}},
+		"hal to hci":        {"hal": {"hal/hci"}},
+		"card to driver":    {"internal/card": {"driver"}},
+		"internal to cmd":   {"internal/output": {"cmd/hc1ctl"}},
+		"all of internal":   {"driver": {"internal/..."}},
+		"suite to backend":  {"hal/haltest": {"hal/mock"}},
+	} {
+		if len(upward(a)) == 0 {
+			t.Errorf("%s: not noticed", name)
+		}
+	}
+}
+
+// upward returns the entries of a set of arrows that break the layers of the
+// design. It does not look at the table above.
+func upward(arrows map[string][]string) (faults []string) {
+	under := func(pkg string, dirs ...string) bool {
+		return slices.ContainsFunc(dirs, func(d string) bool { return pkg == d || strings.HasPrefix(pkg, d+"/") })
+	}
+	for pkg, imports := range arrows {
+		for _, to := range imports {
+			ok := true
+			switch base := strings.TrimSuffix(to, "/..."); {
+			case under(base, "cmd"):
+				ok = false
+			case pkg == "hal", pkg == "hal/hci":
+				ok = false
+			case under(pkg, "driver"):
+				ok = to == "hal" || to == "hal/hci" || under(base, "driver")
+			case under(pkg, "internal/card"):
+				ok = to == "hal/hci" || under(base, "internal/card", "internal/silicon", "internal/sampler")
+			case pkg == "hal/haltest":
+				ok = to == "hal" || to == "hal/hci"
+			case under(pkg, "hal", "vfio"):
+				ok = !under(base, "driver")
+			}
+			if !ok {
+				faults = append(faults, pkg+" may import "+to)
+			}
+		}
+	}
+	return faults
 }

@@ -129,9 +129,12 @@ type generation struct {
 	choose   func(record) (uint32, bool) // stepped; false: no choice yet
 }
 
+// nextEpoch follows the session's epoch: 0 is none.
+func (s *session) nextEpoch() uint16 { return max(s.epoch+1, 1) }
+
 func (s *session) generateCmd(g generation) *sqe {
 	e := cmd(ioGenerate, s.sid).u32(0x08, uint32(g.choice)).u32(0x28, g.max).
-		u32(0x2C, uint32(s.epoch+1)|g.topK<<16|g.flags)
+		u32(0x2C, uint32(s.nextEpoch())|g.topK<<16|g.flags)
 	if g.flags&genGreedy == 0 {
 		e.u32(0x30, g.invTemp).u32(0x34, g.topP).u32(0x38, uint32(g.seed)).u32(0x3C, uint32(g.seed>>32))
 	}
@@ -220,8 +223,8 @@ func (s *session) mask(slots int, pos uint32, epoch uint16, allow func(id uint32
 	}
 }
 
-// generate submits first (PREFILLs) and a GENERATE under one doorbell and
-// reads the epoch to its end.
+// generate submits a PREFILL, if there is a prompt, and a GENERATE under one
+// doorbell, and reads the epoch to its end.
 func (s *session) generate(prompt []uint32, g generation) result {
 	s.d.t.Helper()
 	var es []*sqe
@@ -238,7 +241,8 @@ func (s *session) generate(prompt []uint32, g generation) result {
 // follow reads a GENERATE that was submitted: every check of sections 7, 11 and 12.
 func (s *session) follow(g generation, cid uint16) (res result) {
 	s.d.t.Helper()
-	s.epoch++
+	was := s.epoch
+	s.epoch = s.nextEpoch()
 	start := s.kv
 	first := s.seq
 	var over, ended bool
@@ -274,7 +278,9 @@ func (s *session) follow(g generation, cid uint16) (res result) {
 			return true
 		})
 	}
-	s.kv = s.end(res, start, first)
+	if s.kv = s.end(res, start, first); s.seq == first {
+		s.epoch = was // no record, and the ring had room: it did not start
+	}
 	return res
 }
 
@@ -283,13 +289,16 @@ func (s *session) take(g generation, res *result, r record, start uint32) {
 	s.d.t.Helper()
 	bad := func(what string) { s.d.t.Helper(); s.d.fail("record %+v: %s (epoch began at %d)", r, what, start) }
 	wantCand := g.flags&(genLogprobs|genStepped) != 0
+	if n := len(res.tokens); r.count == 0 && n > 0 && g.flags&genStepped != 0 && r.stop >= stopCancelled && r.pos == start+uint32(n)-1 {
+		res.tokens = res.tokens[:n-1] // the last choice was not taken
+	}
 	switch {
 	case r.pos != start+uint32(len(res.tokens)):
 		bad("position")
 	case r.flags&recScore != 0:
 		bad("SCORE")
 	case r.count == 0: // ends without a token
-		if r.flags&(recCand|recChoice) != 0 {
+		if r.flags&(recCand|recChoice) != 0 || (r.flags&recCommit != 0) != (g.flags&genStepped == 0) {
 			bad("flags of an end")
 		}
 	case (r.flags&recCand != 0) != wantCand:
@@ -334,7 +343,7 @@ func (s *session) end(res result, start, first uint32) uint32 {
 			s.d.fail("GENERATE succeeded, stop reason %d", res.stop)
 		}
 	case cancelled, abortRequested:
-		if res.stop != stopCancelled {
+		if res.stop != stopCancelled && res.stop != 0 { // none if the ring was full
 			s.d.fail("GENERATE: %v, stop reason %d", c.st, res.stop)
 		}
 	default:
@@ -346,7 +355,7 @@ func (s *session) end(res result, start, first uint32) uint32 {
 	if c.dw0 != s.seq || c.dw1 != kv {
 		s.d.fail("GENERATE: %+v, want next sequence %d, kv_len %d", c, s.seq, kv)
 	}
-	if n := ld32(s.card.Bytes, cardTokens); n != uint32(len(res.tokens)) {
+	if n := ld32(s.card.Bytes, cardTokens); n != uint32(len(res.tokens)) && s.seq != first {
 		s.d.fail("card block: %d tokens, not %d", n, len(res.tokens))
 	}
 	return kv
