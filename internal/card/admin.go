@@ -289,12 +289,6 @@ func (c *Card) settleWaiter(w *command) {
 }
 
 func (c *Card) doorbellBuffer(cmd *command) result {
-	for i := 1; i < len(c.queues); i++ {
-		if c.queues[i].sq || c.queues[i].cq {
-			c.violate(Sequence, c.queues[i].name(), "DOORBELL_BUFFER_CONFIG while the queue exists")
-			break
-		}
-	}
 	if !page(cmd.PRP1) {
 		return badField(hci.SQEOffPRP1)
 	}
