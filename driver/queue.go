@@ -87,7 +87,7 @@ func (q *queue) reset() {
 // told before ring, so that several commands share a doorbell.
 func (q *queue) submit(e *hci.SQE) (uint16, error) {
 	if q.nfree == 0 {
-		return 0, fmt.Errorf("queue %d: %d commands outstanding: %w", q.id, len(q.slots)-q.nfree, ErrBusy)
+		return 0, q.full()
 	}
 	q.nfree--
 	i := q.free[q.nfree]
@@ -96,6 +96,11 @@ func (q *queue) submit(e *hci.SQE) (uint16, error) {
 	putSQE(q.sq.b, q.sqTail&q.mask, e, i|uint16(s.gen)<<12)
 	q.sqTail++
 	return i, nil
+}
+
+// full is apart from submit so that the error costs the common case nothing.
+func (q *queue) full() error {
+	return fmt.Errorf("queue %d: %d commands outstanding: %w", q.id, len(q.slots), ErrBusy)
 }
 
 // ring tells the card of new SQ entries, by MMIO only if it does not look.
@@ -120,18 +125,17 @@ func (q *queue) doorbell(shadowOff, reg int, old, new uint32) {
 // poll takes up to max completions (bounded work) and returns how many
 // there were. It validates a copy of each: the card is not trusted.
 func (q *queue) poll(max int) int {
-	n := 0
+	n, head, cq := 0, q.cqHead, q.cq.b
 	for ; n < max; n++ {
-		off := int(q.cqHead&q.mask) * hci.CQESize
-		hi := load64(q.cq.b, off+8)
-		phase := uint16(1 ^ q.cqHead>>q.shift&1)
-		if uint16(hi>>48)&1 != phase {
+		off := int(head&q.mask) * hci.CQESize
+		hi := load64(cq, off+8)
+		if uint32(hi>>48)&1 == head>>q.shift&1 { // the phase is that of the pass before
 			break
 		}
-		lo := load64(q.cq.b, off)
-		q.cqHead++
-		q.complete(lo, hi)
+		head++
+		q.complete(load64(cq, off), hi)
 	}
+	q.cqHead = head
 	// The card needs the head only before the queue looks full to it: what is
 	// outstanding and a quarter of the queue fit in it together.
 	if q.cqHead-q.cqRung >= q.size/4 {

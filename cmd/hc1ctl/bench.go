@@ -32,7 +32,7 @@ the same run. It takes some ten seconds; the machine should do nothing else.`,
 			}
 			addr, err := address.Parse(a.card)
 			if err != nil {
-				return usagef("%w", err)
+				return tag(errAddress, err)
 			}
 			if addr.Scheme != address.Mock {
 				return fmt.Errorf("bench of %s: %w", addr, attach.ErrNoBackend)
@@ -77,7 +77,7 @@ func (v benchView) Table(t *output.Rows) {
 	t.Line("model %s, %s silicon, %d cores; %d prompt + %d generated tokens",
 		v.Model, v.Silicon, v.Cores, v.PromptTokens, v.GeneratedTokens)
 	t.Line("")
-	t.Row("FIGURE", "VALUE", "UNIT", "BUDGET", "")
+	t.Row("FIGURE", "VALUE", "UNIT", "BUDGET", "VERDICT")
 	for _, b := range v.Budgets {
 		sign, verdict, value := ">=", "not measured", output.Missing
 		if b.AtMost {

@@ -143,7 +143,7 @@ func TestInterruptCancelsOnTheCard(t *testing.T) {
 		if !strings.HasSuffix(rest, "\n") {
 			t.Errorf("%v: %q, then %q: no line of its own", sig, text, rest)
 		}
-		if d := time.Since(began); d > time.Second {
+		if d := time.Since(began); d > 5*time.Second { // the whole answer would take seconds more
 			t.Errorf("%v: it took %v", sig, d)
 		}
 	}

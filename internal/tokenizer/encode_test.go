@@ -197,16 +197,20 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 
 // A word of a megabyte must take about a thousand times as long as one of a kilobyte, not a million times.
 func TestLongWordIsNotQuadratic(t *testing.T) {
+	size := 1 << 20
+	if raceEnabled || testing.Short() {
+		size = 1 << 16
+	}
 	for name, tok := range everyKind(t) {
-		for _, unit := range []string{"a", "ab", "abbathecarda", "é", "\xff", " ", "1", "!", "\n "} {
-			text := strings.Repeat(unit, (1<<20)/len(unit))
+		for _, unit := range []string{"a", "abbathecarda", "é", "\xff", " ", "1"} {
+			text := strings.Repeat(unit, size/len(unit))
 			began := time.Now()
 			ids := tok.Encode(nil, text, Options{})
 			if took := time.Since(began); took > 20*time.Second {
-				t.Errorf("%s: a megabyte of %q takes %v", name, unit, took)
+				t.Errorf("%s: %d bytes of %q take %v", name, size, unit, took)
 			}
 			if back, err := tok.Decode(nil, ids); err != nil || string(back) != text {
-				t.Errorf("%s: a megabyte of %q does not come back", name, unit)
+				t.Errorf("%s: %d bytes of %q do not come back", name, size, unit)
 			}
 		}
 	}

@@ -2,97 +2,133 @@ package tokenizer
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 )
 
-// Encoding and decoding is the identity on any bytes, for every kind of
-// vocabulary; and no text of a user's becomes a control token.
-func FuzzRoundTrip(f *testing.F) {
+func addScraps(f *testing.F) {
 	for _, s := range scraps {
-		f.Add(s + " " + s)
+		f.Add(s)
 	}
-	kinds := everyKind(f)
+	f.Add(sample)
+}
+
+// FuzzRoundTrip: whatever bytes go in come out, no control token is read from them, and the result is the reference's.
+func FuzzRoundTrip(f *testing.F) {
+	addScraps(f)
+	toks := everyKind(f)
+	refs := map[string]metadata{"gpt-2": byteLevelMetadata("gpt-2", nil), "llama": pieceMetadata(false), "llama-inner": pieceMetadata(true)}
 	f.Fuzz(func(t *testing.T, text string) {
-		for name, tok := range kinds {
+		for name, tok := range toks {
 			roundTrip(t, name, tok, text)
-			for _, id := range tok.Encode(nil, text, Options{}) {
-				if tok.IsControl(id) {
-					t.Errorf("%s: %q gave control token %d", name, text, id)
-				}
+		}
+		if len(text) > 200 { // the reference is cubic
+			return
+		}
+		for name, m := range refs {
+			ref := refPieces
+			if name == "gpt-2" {
+				ref = refByteLevel
+			}
+			if got, want := toks[name].Encode(nil, text, Options{}), ref(m, text); !slices.Equal(got, want) {
+				t.Fatalf("%s: %q encodes to %v, want %v", name, text, got, want)
 			}
 		}
 	})
 }
 
-// Decoding a stream gives what decoding the whole gives, valid UTF-8 at every
-// step, whatever the tokens.
+// FuzzStream: streaming says what decoding everything and replacing says, however text is cut into tokens. The cuts are those of the
+// text's tokens, of its bytes, and of the ids that the text itself spells.
 func FuzzStream(f *testing.F) {
-	f.Add([]byte{1, 0, 2, 0, 255, 0})
-	kinds := everyKind(f)
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		for name, tok := range kinds {
-			var ids []uint32
-			var all []byte
-			for ; len(raw) >= 2*len(ids)+2; ids = append(ids, uint32(binary.LittleEndian.Uint16(raw[2*len(ids):]))%uint32(tok.VocabSize())) {
+	addScraps(f)
+	toks := everyKind(f)
+	f.Fuzz(func(t *testing.T, text string) {
+		for name, tok := range toks {
+			var any []uint32
+			for b := []byte(text); len(b) >= 2; b = b[2:] {
+				any = append(any, uint32(binary.LittleEndian.Uint16(b))%uint32(tok.VocabSize()))
 			}
-			for _, id := range ids {
-				if !tok.IsControl(id) {
-					all = append(all, tok.TokenBytes(id)...)
+			for _, ids := range [][]uint32{tok.Encode(nil, text, Options{}), byteTokens(tok, text), any} {
+				d := tok.NewDecoder()
+				d.Start = true
+				whole, err := tok.Decode(nil, ids)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			if got := stream(t, tok.NewDecoder(), ids); got != replaced(string(all)) {
-				t.Errorf("%s: %v streams as %q, whole %q", name, ids, got, replaced(string(all)))
+				if got, want := stream(t, d, ids), replaced(string(whole)); got != want {
+					t.Fatalf("%s: %v streams as %q, want %q", name, ids, got, want)
+				}
 			}
 		}
 	})
 }
 
-// Garbled metadata is refused or makes a tokenizer that works.
-func FuzzMetadata(f *testing.F) {
-	f.Add(uint8(0), uint16(3), "x", int32(-1))
-	f.Add(uint8(4), uint16(300), "", int32(1<<30))
-	f.Fuzz(func(t *testing.T, what uint8, at uint16, s string, n int32) {
-		m := byteLevelMetadata("gpt-2", []string{"<|endoftext|>"})
-		if what&1 != 0 {
-			m = pieceMetadata(true)
-		}
-		strs := func(key string, put string) {
-			if v, ok := m[key].([]string); ok && len(v) > 0 {
-				v = append([]string(nil), v...)
-				v[int(at)%len(v)] = put
-				m[key] = v
-			}
-		}
-		switch what >> 1 % 7 {
-		case 0:
-			strs(ggml+"tokens", s)
-		case 1:
-			strs(ggml+"merges", s)
-		case 2:
-			if v, ok := m[ggml+"token_type"].([]int32); ok {
-				v = append([]int32(nil), v...)
-				v[int(at)%len(v)] = n
-				m[ggml+"token_type"] = v
-			}
-		case 3:
-			m[ggml+"bos_token_id"] = uint32(n)
-		case 4:
-			m[ggml+"eos_token_id"] = uint32(n)
-		case 5:
-			m[ggml+"pre"] = s
-		case 6:
-			if v, ok := m[ggml+"tokens"].([]string); ok {
-				m[ggml+"tokens"] = v[:int(at)%(len(v)+1)]
+// FuzzFromGGUF damages good metadata as a script says: an error or a tokenizer that works, never a panic.
+func FuzzFromGGUF(f *testing.F) {
+	f.Add(uint8(0), []byte{}, "")
+	f.Add(uint8(1), []byte{0, 1, 2, 3, 4, 5, 6, 7}, "a b")
+	f.Add(uint8(2), []byte{9, 8, 7, 6, 5, 4, 3, 2, 1}, "<0x41>")
+	f.Add(uint8(3), []byte("\x03\xff\x01\x04\x00\x00\x05\x10\x01"), spaceMark)
+	base := []metadata{
+		byteLevelMetadata("gpt-2", []string{"<|endoftext|>"}), byteLevelMetadata("llama-bpe", llama3Specials), pieceMetadata(false), pieceMetadata(true),
+	}
+	f.Fuzz(func(t *testing.T, which uint8, script []byte, text string) {
+		m := base[int(which)%len(base)]
+		tokens, types := m[ggml+"tokens"].([]string), m[ggml+"token_type"].([]int32)
+		for ; len(script) >= 3; script = script[3:] {
+			i, v := int(binary.LittleEndian.Uint16(script[1:])), uint32(script[2])
+			i %= len(tokens)
+			switch script[0] % 12 {
+			case 0:
+				m = m.with("tokens", put(m, "tokens", i, text))
+			case 1:
+				if old := m[ggml+"token_type"].([]int32); len(old) > 0 {
+					m = m.with("token_type", put(m, "token_type", i%len(old), int32(v%9)))
+				}
+			case 2:
+				m = m.with("bos_token_id", v<<(v%24))
+			case 3:
+				m = m.with("eos_token_id", uint32(i))
+			case 4:
+				m = m.with("unknown_token_id", uint32(i))
+			case 5:
+				if old, ok := m[ggml+"merges"].([]string); ok && len(old) > 0 {
+					m = m.with("merges", put(m, "merges", i%len(old), text))
+				}
+			case 6:
+				if old, ok := m[ggml+"scores"].([]float32); ok {
+					m = m.with("scores", put(m, "scores", i%len(old), float32(int(v)-128)))
+				}
+			case 7:
+				m = m.with("merges", nil)
+			case 8:
+				m = m.with("token_type", types[:i])
+			case 9:
+				m = m.with("add_space_prefix", v%2 == 0, "ignore_merges", v%3 == 0)
+			case 10:
+				m = m.with("model", text)
+			case 11:
+				m = m.with("pre", text)
 			}
 		}
 		tok, err := FromGGUF(m)
 		if err != nil {
 			return
 		}
-		for _, id := range tok.Encode(nil, s+" the text", Options{Begin: true}) {
-			if !tok.Valid(id) {
-				t.Errorf("id %d of a vocabulary of %d", id, tok.VocabSize())
+		in := text + sample[:80]
+		for _, parse := range []bool{false, true} {
+			ids := tok.Encode(nil, in, Options{ParseSpecial: parse, Begin: parse})
+			out, err := tok.Decode(nil, ids)
+			if err != nil {
+				t.Fatal(err)
 			}
+			// A SentencePiece vocabulary may lack bytes and use its unknown token instead.
+			if !parse && !tok.unk.ok && string(out) != in {
+				t.Fatalf("%q comes back as %q", in, out)
+			}
+		}
+		if _, err := tok.Chat(nil, []Turn{{"user", text}}, true); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

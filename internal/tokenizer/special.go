@@ -1,7 +1,7 @@
 package tokenizer
 
 // trie finds special tokens in text: at one place the longest, and of several places the first. Its nodes are a flat list, child and
-// next sibling by index, because a file may declare a million special tokens and each map or slice would cost more than the text.
+// next sibling by index, because a file may declare a great many special tokens and each map or slice would cost more than the text.
 type trie struct {
 	nodes []trieNode
 	first [256]int32 // the node of a token's first byte; 0 is none, as node 0 is never used

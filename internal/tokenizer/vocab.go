@@ -7,13 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Limits on what a vocabulary may ask for. The largest ones in use hold 262,144 tokens of 2 MiB together; these leave room and
-// keep the cost of a hostile file at about a second.
+// Limits on what a vocabulary may ask for. The largest ones in use hold about 262,000 tokens of a few MiB together; these leave room
+// and keep the cost of a hostile file at a few seconds.
 const (
-	maxTokens     = 1 << 20
-	maxTokenBytes = 1 << 10
-	maxVocabBytes = 16 << 20
-	maxMerges     = 1 << 22
+	maxTokens       = 1 << 20
+	maxTokenBytes   = 1 << 10
+	maxVocabBytes   = 16 << 20
+	maxSpecialBytes = 1 << 20
+	maxMerges       = 1 << 22
 )
 
 // kind is GGUF's token type, with its numbers.
@@ -182,12 +183,16 @@ func (t *Tokenizer) loadTokens(src *source) error {
 	v.kinds = src.kinds
 	v.ends = make([]uint32, 0, len(src.tokens))
 	var err error
+	special := 0
 	for i, s := range src.tokens {
 		k := src.kinds[i]
 		switch {
 		case k.literal():
 			v.blob = append(v.blob, s...)
 			if k != kindUnused && s != "" {
+				if special += len(s); special > maxSpecialBytes {
+					return fmt.Errorf("%w: special tokens of more than %d bytes together", ErrVocab, maxSpecialBytes)
+				}
 				t.specials.add(s, uint32(i))
 			}
 		case t.family == byteLevel:
