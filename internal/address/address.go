@@ -10,7 +10,6 @@ package address
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,10 +51,26 @@ const keys = "clock, seed, model, cards, fault, trace"
 // maxCards bounds cards=: a server holds ten.
 const maxCards = 64
 
-var (
-	bdf    = regexp.MustCompile(`^([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]$`)
-	serial = regexp.MustCompile(`^HC1-[0-9A-F]{16}$`)
-)
+// matches reports whether s has the shape of pattern, in which an x stands
+// for a hexadecimal digit, a 7 for an octal one, and anything else for itself.
+func matches(s, pattern string) bool {
+	if len(s) != len(pattern) {
+		return false
+	}
+	for i := range len(s) {
+		ok := s[i] == pattern[i]
+		switch pattern[i] {
+		case 'x':
+			ok = strings.IndexByte("0123456789abcdefABCDEF", s[i]) >= 0
+		case '7':
+			ok = '0' <= s[i] && s[i] <= '7'
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
 
 // Parse parses a card address. An error names what is wrong and what is
 // allowed.
@@ -71,14 +86,12 @@ func Parse(s string) (Address, error) {
 		}
 		return Address{Scheme: VFIOUser, Path: rest}, nil
 	}
-	if bdf.MatchString(s) {
-		name := strings.ToLower(s)
-		if strings.Count(name, ":") == 1 {
-			name = "0000:" + name
-		}
+	if name := strings.ToLower(s); matches(name, "xxxx:xx:xx.7") {
 		return Address{Scheme: PCI, Name: name}, nil
+	} else if matches(name, "xx:xx.7") {
+		return Address{Scheme: PCI, Name: "0000:" + name}, nil
 	}
-	if up := strings.ToUpper(s); serial.MatchString(up) {
+	if up := strings.ToUpper(s); matches(up, "HC1-xxxxxxxxxxxxxxxx") {
 		return Address{Scheme: Serial, Name: up}, nil
 	}
 	return Address{}, fmt.Errorf("card address %q: not mock:, vfio-user:PATH, a PCI address like 0000:01:00.0, or a serial number like HC1-0000000000000001", s)
