@@ -76,9 +76,13 @@ func run() error {
 	if g.Source, err = source(ctx, *url); err != nil {
 		return err
 	}
+	word, err := plainWord(f)
+	if err != nil {
+		return err
+	}
 	context := append([]int(nil), ids...)
 	for range *steps {
-		e, err := next(ctx, *url, context)
+		e, err := next(ctx, *url, context, word)
 		if err != nil {
 			return err
 		}
@@ -159,10 +163,24 @@ func source(ctx context.Context, url string) (string, error) {
 	return "llama.cpp " + props.Build, nil
 }
 
+// plainWord finds a token whose text is lower-case letters and digits.
+func plainWord(f *gguf.File) (int, error) {
+	tokens, _ := f.Strings("tokenizer.ggml.tokens")
+	for id := len(tokens) - 1; id >= 0; id-- {
+		s := tokens[id]
+		if len(s) > 1 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") == "" {
+			return id, nil
+		}
+	}
+	return 0, errors.New("the model's tokenizer has no token of plain letters")
+}
+
 // next asks for the two likeliest next tokens. One token a request, with the
-// whole context each time: the server then neither stops at an end token nor
-// chooses anything for us. The log-probabilities are of the unaltered logits.
-func next(ctx context.Context, url string, tokens []int) (Entry, error) {
+// whole context each time, so that nothing the server chooses matters. It is
+// made to choose word, because it withholds a token, log-probabilities and
+// all, that ends generation or leaves a character unfinished; what it reports
+// are the log-probabilities before that bias.
+func next(ctx context.Context, url string, tokens []int, word int) (Entry, error) {
 	var answer struct {
 		Probs []struct {
 			Top []struct {
@@ -173,7 +191,7 @@ func next(ctx context.Context, url string, tokens []int) (Entry, error) {
 	}
 	err := ask(ctx, http.MethodPost, url+"/completion", map[string]any{
 		"prompt": tokens, "n_predict": 1, "n_probs": 2, "temperature": 0, "seed": 1,
-		"ignore_eos": true, "cache_prompt": true, "post_sampling_probs": false,
+		"logit_bias": [][]float64{{float64(word), 1000}}, "cache_prompt": true, "post_sampling_probs": false,
 	}, &answer)
 	if err != nil {
 		return Entry{}, err
