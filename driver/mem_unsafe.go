@@ -42,15 +42,22 @@ func words(b []byte) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), len(b)/4)
 }
 
-// putSQE stores an entry with its command id at index i of a submission
-// queue. The queue's memory is page-aligned, so the entry is aligned too. The
+// putSQE stores an entry with its command id in a submission queue. The
 // id goes to the copy, not to e: a wide load of e right after a narrow store
 // into it would wait for the store.
-func putSQE(sq []byte, i uint32, e *hci.SQE, cid uint16) {
-	b := sq[int(i)*hci.SQESize:][:hci.SQESize]
-	d := (*hci.SQE)(unsafe.Pointer(&b[0]))
+func putSQE(d, e *hci.SQE, cid uint16) {
 	*d = *e
 	d.CID = cid
+}
+
+// sqesOf views the memory of a submission queue as its entries, cqesOf that
+// of a completion queue as two words an entry.
+func sqesOf(b []byte) []hci.SQE {
+	return unsafe.Slice((*hci.SQE)(unsafe.Pointer(&b[0])), len(b)/hci.SQESize)
+}
+
+func cqesOf(b []byte) [][2]uint64 {
+	return unsafe.Slice((*[2]uint64)(unsafe.Pointer(&b[0])), len(b)/hci.CQESize)
 }
 
 // getRecord copies the record at index i of a ring, all but its last 8

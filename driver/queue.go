@@ -3,6 +3,7 @@ package driver
 import (
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
@@ -31,6 +32,8 @@ type queue struct {
 	cqHead uint32 // free-running: entries consumed
 	cqRung uint32
 
+	sqes   []hci.SQE // sq and cq by entries
+	cqes   [][2]uint64
 	slots  []slot
 	free   []uint16 // slots not in use: the first nfree
 	nfree  int
@@ -57,6 +60,7 @@ const queueDepth = 16
 
 func newQueue(id uint16, size uint32, depth int, sq, cq buffer, db hal.Region, page int) *queue {
 	q := &queue{id: id, size: size, mask: size - 1, shift: uint8(bits.TrailingZeros32(size)), sq: sq, cq: cq, db: db, page: page}
+	q.sqes, q.cqes = sqesOf(sq.b), cqesOf(cq.b)
 	q.slots = make([]slot, depth)
 	q.free = make([]uint16, depth)
 	q.reset()
@@ -93,7 +97,7 @@ func (q *queue) submit(e *hci.SQE) (uint16, error) {
 	i := q.free[q.nfree]
 	s := &q.slots[i]
 	s.state = slotBusy
-	putSQE(q.sq.b, q.sqTail&q.mask, e, i|uint16(s.gen)<<12)
+	putSQE(&q.sqes[q.sqTail&q.mask], e, i|uint16(s.gen)<<12)
 	q.sqTail++
 	return i, nil
 }
@@ -125,15 +129,15 @@ func (q *queue) doorbell(shadowOff, reg int, old, new uint32) {
 // poll takes up to max completions (bounded work) and returns how many
 // there were. It validates a copy of each: the card is not trusted.
 func (q *queue) poll(max int) int {
-	n, head, cq := 0, q.cqHead, q.cq.b
+	n, head, cqes := 0, q.cqHead, q.cqes
 	for ; n < max; n++ {
-		off := int(head&q.mask) * hci.CQESize
-		hi := load64(cq, off+8)
+		c := &cqes[head&q.mask]
+		hi := atomic.LoadUint64(&c[1])
 		if uint32(hi>>48)&1 == head>>q.shift&1 { // the phase is that of the pass before
 			break
 		}
 		head++
-		q.complete(load64(cq, off), hi)
+		q.complete(atomic.LoadUint64(&c[0]), hi)
 	}
 	q.cqHead = head
 	// The card needs the head only before the queue looks full to it: what is
