@@ -12,18 +12,18 @@ import (
 // command runs one admin command from any goroutine. A card that does not
 // answer within the bound is taken up the ladder (recover.go) before the
 // error is returned.
-func (c *Card) command(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+func (c *Card) command(ctx context.Context, e *hci.SQE) (completion, error) {
 	c.adminMu.Lock()
 	defer c.adminMu.Unlock()
 	return c.commandLocked(ctx, e)
 }
 
-func (c *Card) commandLocked(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+func (c *Card) commandLocked(ctx context.Context, e *hci.SQE) (completion, error) {
 	if c.closed {
-		return hci.CQE{}, ErrClosed
+		return completion{}, ErrClosed
 	}
 	if c.lost.Load() {
-		return hci.CQE{}, ErrCardLost
+		return completion{}, ErrCardLost
 	}
 	cqe, err := c.adminLocked(ctx, e)
 	if errors.Is(err, ErrTimeout) {
@@ -37,17 +37,17 @@ func (c *Card) commandLocked(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
 
 // adminLocked submits and waits. Admin commands own shared buffers, so a
 // cancelled context does not abandon them: they are short, and bounded.
-func (c *Card) adminLocked(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+func (c *Card) adminLocked(ctx context.Context, e *hci.SQE) (completion, error) {
 	if err := ctx.Err(); err != nil {
-		return hci.CQE{}, context.Cause(ctx)
+		return completion{}, context.Cause(ctx)
 	}
 	name := opName(e.OPC, true)
 	i, err := c.admin.submit(e)
 	if err != nil {
-		return hci.CQE{}, fmt.Errorf("%s: %w", name, err)
+		return completion{}, fmt.Errorf("%s: %w", name, err)
 	}
 	c.admin.ring()
-	var cqe hci.CQE
+	var cqe completion
 	w := waiter{c: c, gen: c.gen.Load(), vector: 0, end: c.clock.Now() + c.bound(boundAdmin)}
 	err = w.wait(func() (bool, error) {
 		c.pollAdmin()
@@ -75,8 +75,8 @@ func (c *Card) pollAdmin() {
 			keep = append(keep, i)
 			continue
 		}
-		if cqe.Code() == hci.StatusSuccess {
-			c.noteEvent(cqe.DW0)
+		if cqe.status() == hci.StatusSuccess {
+			c.noteEvent(cqe.dw0())
 		}
 	}
 	c.aers = keep

@@ -161,11 +161,11 @@ func TestCompletionsAreChecked(t *testing.T) {
 	i, _ = q.submit(&hci.SQE{OPC: hci.OpClose})
 	cid = q.cid(i)
 	q.abandon(i)
-	if n := q.nfree; n != queueDepth-1 {
+	if n := q.room(); n != queueDepth-1 {
 		t.Errorf("%d free slots", n)
 	}
 	cqe(hci.CQE{SQID: 1, CID: cid})
-	if n := q.nfree; n != queueDepth {
+	if n := q.room(); n != queueDepth {
 		t.Errorf("%d free slots after the late completion", n)
 	}
 	if j, _ := q.submit(&hci.SQE{OPC: hci.OpClose}); q.cid(j) == cid {

@@ -56,8 +56,8 @@ func sqesOf(b []byte) []hci.SQE {
 	return unsafe.Slice((*hci.SQE)(unsafe.Pointer(&b[0])), len(b)/hci.SQESize)
 }
 
-func cqesOf(b []byte) [][2]uint64 {
-	return unsafe.Slice((*[2]uint64)(unsafe.Pointer(&b[0])), len(b)/hci.CQESize)
+func cqesOf(b []byte) []completion {
+	return unsafe.Slice((*completion)(unsafe.Pointer(&b[0])), len(b)/hci.CQESize)
 }
 
 // getRecord copies the record at index i of a ring, all but its last 8
@@ -67,6 +67,3 @@ func getRecord(ring []byte, i uint32, tail uint64, r *hci.Record) {
 	*r = *(*hci.Record)(unsafe.Pointer(&b[0]))
 	r.SetTail(tail)
 }
-
-// cqeOf views the two words of a completion as one.
-func cqeOf(w *[2]uint64) hci.CQE { return *(*hci.CQE)(unsafe.Pointer(w)) }

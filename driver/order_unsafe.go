@@ -11,12 +11,6 @@ func storePair(p *uint64, lo, hi uint64)
 // pause is one idle turn of a spin.
 func pause()
 
-// publishCQE writes a completion as a card does (docs/hci.md section 7).
-func publishCQE(cq []byte, i uint32, lo, hi uint64) {
-	b := cq[int(i)*16:][:16]
-	storePair((*uint64)(unsafe.Pointer(&b[0])), lo, hi)
-}
-
 // sqeWord reads the first 8 bytes of an SQE as the card does.
 func sqeWord(sq []byte, i uint32) uint64 {
 	b := sq[int(i)*64:][:64]

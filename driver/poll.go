@@ -215,9 +215,9 @@ func (t *Stream) sendCancel() {
 // that counts: those behind it only say that something failed before them.
 func (t *Stream) completions() {
 	q := t.s.l.q
-	take := func(slot *int, op uint8) (hci.CQE, bool) {
+	take := func(slot *int, op uint8) (completion, bool) {
 		if *slot < 0 {
-			return hci.CQE{}, false
+			return completion{}, false
 		}
 		cqe, ok := q.done(uint16(*slot))
 		if !ok {
@@ -232,14 +232,14 @@ func (t *Stream) completions() {
 	take(&t.truncate, hci.OpTruncate)
 	if cqe, ok := take(&t.prefill, hci.OpPrefill); ok && t.err == nil {
 		t.prefilled = true
-		if want := t.res.Cached + len(t.fed); int(cqe.DW1) != want {
-			t.err = fmt.Errorf("PREFILL: card has %d tokens, host %d: %w", cqe.DW1, want, ErrProtocol)
+		if want := t.res.Cached + len(t.fed); int(cqe.dw1()) != want {
+			t.err = fmt.Errorf("PREFILL: card has %d tokens, host %d: %w", cqe.dw1(), want, ErrProtocol)
 		}
 	}
 	if cqe, ok := take(&t.generate, hci.OpGenerate); ok {
 		t.complete = true
-		if cqe.Code() == hci.StatusSuccess && t.err == nil {
-			t.final, t.kvLen, t.settled = cqe.DW0, int(cqe.DW1), true
+		if cqe.status() == hci.StatusSuccess && t.err == nil {
+			t.final, t.kvLen, t.settled = cqe.dw0(), int(cqe.dw1()), true
 		}
 	}
 }

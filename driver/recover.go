@@ -114,11 +114,11 @@ func (c *Card) abort(q *queue, slot uint16) (found bool, err error) {
 	e.Put(hci.AbortSQID, uint64(q.id))
 	e.Put(hci.AbortCID, uint64(q.cid(slot)))
 	cqe, err := c.command(context.Background(), &e)
-	c.log.Warn("ladder: abort", "queue", q.id, "cid", q.cid(slot), "found", cqe.DW0&1 == 0, "err", err)
+	c.log.Warn("ladder: abort", "queue", q.id, "cid", q.cid(slot), "found", cqe.dw0()&1 == 0, "err", err)
 	if _, answered := StatusOf(err); answered {
 		return false, nil
 	}
-	return err == nil && cqe.DW0&1 == 0, err
+	return err == nil && cqe.dw0()&1 == 0, err
 }
 
 // rebuild is rung 3: a fresh queue pair under the same number. Commands that

@@ -33,6 +33,9 @@ func (d *noDoorbell) Store64(int, uint64) { d.rung++ }
 // the event index, and check phase, queue, command id and generation of each
 // completion.
 func RingBench(entries int) (nsPerEntry float64, err error) {
+	if runtime.GOMAXPROCS(0) < 2 {
+		return 0, fmt.Errorf("ring: one processor cannot run host and device at once: %w", ErrInvalid)
+	}
 	db := &noDoorbell{}
 	mem := func(n int) buffer { return buffer{b: alignedPages(n, hci.PageSize), iova: 1 << 32} }
 	q := newQueue(1, ringEntries, ringBatch, mem(ringEntries*hci.SQESize), mem(ringEntries*hci.CQESize), db, hci.PageSize)
@@ -54,9 +57,11 @@ func RingBench(entries int) (nsPerEntry float64, err error) {
 	e := hci.SQE{OPC: hci.OpPrefill, SID: 7, PRP1: 1 << 32}
 	batch := func() error {
 		for i := range slots {
-			if slots[i], err = q.submit(&e); err != nil {
+			s, err := q.submit(&e)
+			if err != nil {
 				return err
 			}
+			slots[i] = s
 		}
 		q.ring()
 		for got := 0; got < ringBatch; {
@@ -66,7 +71,7 @@ func RingBench(entries int) (nsPerEntry float64, err error) {
 			}
 		}
 		for _, s := range slots {
-			if cqe, ok := q.done(s); !ok || cqe.Code() != hci.StatusSuccess {
+			if cqe, ok := q.done(s); !ok || cqe.status() != hci.StatusSuccess {
 				return fmt.Errorf("slot %d: no completion: %w", s, ErrProtocol)
 			}
 		}

@@ -41,7 +41,7 @@ func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
 	s.l.q.ring()
 	var out []Token
 	var bad error
-	var cqe hci.CQE
+	var cqe completion
 	ready := func() (bool, error) {
 		out, bad = t.scores(out, bad)
 		s.l.q.poll(queueDepth)
@@ -70,8 +70,8 @@ func (s *Session) Score(ctx context.Context, tokens []uint32) ([]Token, error) {
 	}
 	switch {
 	case bad != nil:
-	case int(cqe.DW1) != want:
-		bad = fmt.Errorf("card has %d tokens, host %d: %w", cqe.DW1, want, ErrProtocol)
+	case int(cqe.dw1()) != want:
+		bad = fmt.Errorf("card has %d tokens, host %d: %w", cqe.dw1(), want, ErrProtocol)
 	case int(t.pos) != want:
 		bad = fmt.Errorf("scores end at position %d of %d: %w", t.pos, want, ErrProtocol)
 	}

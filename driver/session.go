@@ -71,7 +71,7 @@ func (c *Card) openOn(ctx context.Context, l *lane, e *hci.SQE, cfg SessionConfi
 	c.ownMu.Lock()
 	cqe, err := s.command(ctx, e)
 	if err == nil {
-		s.sid = cqe.DW0
+		s.sid = cqe.dw0()
 		c.owned[s.sid] = true
 	}
 	c.ownMu.Unlock()
@@ -111,31 +111,31 @@ func (s *Session) usable(ctx context.Context) error {
 
 // command submits one I/O command and waits for it, up the ladder if the
 // card does not answer.
-func (s *Session) command(ctx context.Context, e *hci.SQE) (hci.CQE, error) {
+func (s *Session) command(ctx context.Context, e *hci.SQE) (completion, error) {
 	if err := s.c.alive(s.gen); err != nil {
-		return hci.CQE{}, err
+		return completion{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return hci.CQE{}, context.Cause(ctx)
+		return completion{}, context.Cause(ctx)
 	}
 	return s.run(e, int64(boundIO))
 }
 
 // run submits e and waits at most bound (stretched by the slack). It is not
 // cut short by a context: the session's state on the card would be unknown.
-func (s *Session) run(e *hci.SQE, bound int64) (hci.CQE, error) {
+func (s *Session) run(e *hci.SQE, bound int64) (completion, error) {
 	i, err := s.l.q.submit(e)
 	if err != nil {
-		return hci.CQE{}, err
+		return completion{}, err
 	}
 	s.l.q.ring()
 	return s.finish(i, e.OPC, bound)
 }
 
 // finish waits for a submitted command.
-func (s *Session) finish(i uint16, op uint8, bound int64) (hci.CQE, error) {
+func (s *Session) finish(i uint16, op uint8, bound int64) (completion, error) {
 	c, q := s.c, s.l.q
-	var cqe hci.CQE
+	var cqe completion
 	ready := func() (bool, error) {
 		q.poll(queueDepth)
 		var ok bool
@@ -193,8 +193,8 @@ func (s *Session) Prefill(ctx context.Context, tokens []uint32) error {
 		s.stale = true // a cancelled PREFILL keeps the chunks that were done
 		return err
 	}
-	if want := len(s.kv) + len(tokens); int(cqe.DW1) != want {
-		return fmt.Errorf("PREFILL: card has %d tokens, host %d: %w", cqe.DW1, want, ErrProtocol)
+	if want := len(s.kv) + len(tokens); int(cqe.dw1()) != want {
+		return fmt.Errorf("PREFILL: card has %d tokens, host %d: %w", cqe.dw1(), want, ErrProtocol)
 	}
 	s.kv = append(s.kv, tokens...)
 	return nil

@@ -168,8 +168,8 @@ func (t *Stream) submit(prompt []uint32) error {
 		t.publishMask(t.pos, Token{}, false)
 	}
 	q := s.l.q
-	if q.nfree < 4 {
-		return fmt.Errorf("queue has %d free commands: %w", q.nfree, ErrBusy)
+	if q.room() < 4 {
+		return fmt.Errorf("queue has %d free commands: %w", q.room(), ErrBusy)
 	}
 	out := func(e *hci.SQE) int {
 		i, err := q.submit(e)

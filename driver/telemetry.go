@@ -144,7 +144,7 @@ func (c *Card) Feature(ctx context.Context, fid uint8) (uint32, error) {
 	e := hci.SQE{OPC: hci.AdminGetFeatures}
 	e.Put(hci.GetFeaturesFID, uint64(fid))
 	cqe, err := c.command(ctx, &e)
-	return cqe.DW0, err
+	return cqe.dw0(), err
 }
 
 // Registers reads every register of BAR0, in the order of hci.Registers.

@@ -94,10 +94,13 @@ func (v benchView) Table(t *output.Rows) {
 	t.Line("")
 	t.Row("late tokens", fmt.Sprintf("%d of %d in real time", v.LateTokens, v.PacedTokens))
 	t.Row("host time per token, p99", fmt.Sprintf("%.0f ns (reading the clock costs %.0f ns of it)", v.HostTokenP99, v.TimerNS))
-	if v.RingCNS != nil {
-		t.Row("ring entry", fmt.Sprintf("%.1f ns, in C %.1f ns", v.RingNS, *v.RingCNS))
-	} else {
-		t.Row("ring entry", fmt.Sprintf("%.1f ns; %s", v.RingNS, *v.RingReason))
+	switch {
+	case v.RingNS == nil:
+		t.Row("ring entry", *v.RingReason)
+	case v.RingCNS == nil:
+		t.Row("ring entry", fmt.Sprintf("%.1f ns; %s", *v.RingNS, *v.RingReason))
+	default:
+		t.Row("ring entry", fmt.Sprintf("%.1f ns, in C %.1f ns", *v.RingNS, *v.RingCNS))
 	}
 	t.Row("energy", fmt.Sprintf("%.0f J per million tokens (modelled)", v.JoulesPerMillion))
 	t.Row("allocations", fmt.Sprintf("counted over %d tokens, card model included", v.AllocTokens))

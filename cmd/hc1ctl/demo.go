@@ -55,16 +55,20 @@ was measured, modelled or claimed. Tokens per dollar count electricity only.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "> %s\n\n", ask)
+			text := a.out
+			if a.format == string(output.JSON) {
+				text = a.err // standard output holds one object
+			}
+			fmt.Fprintf(text, "> %s\n\n", ask)
 			p := driver.Params{Temperature: 0.7, Seed: demoSeed}
 			ans, err := c.generate(ctx, s, ids, p, nil, func(t string) error {
-				_, err := io.WriteString(a.out, t)
+				_, err := io.WriteString(text, t)
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			fmt.Fprint(a.out, "\n\n")
+			fmt.Fprint(text, "\n\n")
 			v, err := cost(c, s, ids, p, ans, cmd, price)
 			if err != nil {
 				return err

@@ -50,7 +50,7 @@ type Report struct {
 	HostTokenP99     float64  `json:"host_ns_per_token_p99"`
 	HostRequestP50   float64  `json:"host_us_per_request_p50"`
 	HostRequestP99   float64  `json:"host_us_per_request_p99"`
-	RingNS           float64  `json:"ring_ns_per_entry"`
+	RingNS           *float64 `json:"ring_ns_per_entry"`
 	RingRatio        *float64 `json:"ring_vs_c_ratio"`
 	RingReason       *string  `json:"ring_vs_c_reason"`
 	RingCNS          *float64 `json:"ring_c_ns_per_entry"`

@@ -34,10 +34,13 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, v := range map[string]float64{"tokens": r.TokensPerSecond, "paced": r.PacedPerSecond, "token p50": r.HostTokenP50, "token p99": r.HostTokenP99,
-		"ring": r.RingNS, "joules": r.JoulesPerMillion, "timer": r.TimerNS, "cores": float64(r.Cores)} {
+		"joules": r.JoulesPerMillion, "timer": r.TimerNS, "cores": float64(r.Cores)} {
 		if !(v > 0) || math.IsInf(v, 0) {
 			t.Errorf("%s: %v", name, v)
 		}
+	}
+	if (r.RingNS == nil) != (r.Cores < 2) || r.RingNS != nil && !(*r.RingNS > 0) {
+		t.Errorf("ring: %v ns on %d processors", r.RingNS, r.Cores)
 	}
 	// Energy is modelled: some 11.8 J per thousand tokens, and prefill.
 	if r.JoulesPerMillion < 10000 || r.JoulesPerMillion > 25000 {
