@@ -5,7 +5,7 @@ import (
 
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
-	"github.com/hc1-toolkit/hc1/internal/card"
+	"github.com/hc1-toolkit/hc1/internal/iommu"
 )
 
 // The card's address space: from iovaBase, with an unmapped page after each
@@ -26,7 +26,7 @@ func (m *Mock) AllocDMA(size int, dir hal.Direction) (*hal.DMA, error) {
 	}
 	n := (size + hci.PageSize - 1) &^ (hci.PageSize - 1)
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return nil, hal.ErrClosed
 	}
@@ -35,7 +35,7 @@ func (m *Mock) AllocDMA(size int, dir hal.Direction) (*hal.DMA, error) {
 	}
 	iova := m.bumpTo
 	b := pages(n)
-	if err := m.mmu.Map(card.Mapping{IOVA: iova, Bytes: b, Read: dir == hal.CardReads, Write: dir == hal.CardWrites}); err != nil {
+	if err := m.mmu.Map(iommu.Mapping{IOVA: iova, Bytes: b, Read: dir == hal.CardReads, Write: dir == hal.CardWrites}); err != nil {
 		return nil, fmt.Errorf("mock: %w", err)
 	}
 	m.bumpTo += uint64(n) + hci.PageSize
@@ -47,7 +47,7 @@ func (m *Mock) AllocDMA(size int, dir hal.Direction) (*hal.DMA, error) {
 
 func (m *Mock) free(iova uint64) error {
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return nil // Close has unmapped it
 	}
@@ -56,7 +56,7 @@ func (m *Mock) free(iova uint64) error {
 		return fmt.Errorf("mock: dma buffer at %#x freed twice: %w", iova, hal.ErrOutOfRange)
 	}
 	delete(m.buffers, iova)
-	m.mmu.Unmap(iova, uint64(len(d.Bytes)))
+	m.mmu.Unmap(iova, uint64(len(d.Bytes)), nil)
 	return nil
 }
 

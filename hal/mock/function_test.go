@@ -12,6 +12,7 @@ import (
 	"github.com/hc1-toolkit/hc1/hal/hci"
 	"github.com/hc1-toolkit/hc1/internal/card"
 	"github.com/hc1-toolkit/hc1/internal/card/trace"
+	"github.com/hc1-toolkit/hc1/internal/emu"
 )
 
 func newMock(t testing.TB, o Options) *Mock {
@@ -44,11 +45,11 @@ var clocks = []Clock{Realtime, Fast, Virtual}
 
 func TestClockNames(t *testing.T) {
 	for _, c := range clocks {
-		if got, err := ParseClock(c.String()); err != nil || got != c {
+		if got, err := emu.ParseClock(c.String()); err != nil || got != c {
 			t.Errorf("%v: %v, %v", c, got, err)
 		}
 	}
-	if _, err := ParseClock("sundial"); err == nil {
+	if _, err := emu.ParseClock("sundial"); err == nil {
 		t.Error("accepted")
 	}
 	if _, err := New(Options{Engine: testEngine(t, 5), Clock: 9}); err == nil {
@@ -136,7 +137,7 @@ func TestDMABuffers(t *testing.T) {
 	why := func(err error) card.Category {
 		var f *card.Fault
 		if errors.As(err, &f) {
-			return f.Why
+			return card.Category(f.Why)
 		}
 		return ""
 	}

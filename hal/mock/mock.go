@@ -6,41 +6,24 @@ package mock
 import (
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
 	"github.com/hc1-toolkit/hc1/internal/card"
+	"github.com/hc1-toolkit/hc1/internal/emu"
+	"github.com/hc1-toolkit/hc1/internal/iommu"
 	"github.com/hc1-toolkit/hc1/internal/silicon"
 )
 
 // Clock is what drives the card.
-type Clock int
+type Clock = emu.Clock
 
+// Clocks.
 const (
-	Realtime Clock = iota // a token takes its nominal time
-	Fast                  // a token takes what it takes
-	Virtual               // time is counted, not measured
+	Realtime = emu.Realtime
+	Fast     = emu.Fast
+	Virtual  = emu.Virtual
 )
-
-func (c Clock) String() string {
-	if c < Realtime || c > Virtual {
-		return fmt.Sprintf("Clock(%d)", int(c))
-	}
-	return [...]string{"realtime", "fast", "virtual"}[c]
-}
-
-// ParseClock is the inverse of String.
-func ParseClock(s string) (Clock, error) {
-	for c := Realtime; c <= Virtual; c++ {
-		if c.String() == s {
-			return c, nil
-		}
-	}
-	return 0, fmt.Errorf("mock: clock %q: want realtime, fast or virtual", s)
-}
 
 // Options describe a card.
 type Options struct {
@@ -59,13 +42,12 @@ type Options struct {
 
 // Mock is a card in this process.
 type Mock struct {
-	clock Clock
+	f     *emu.Function
+	card  *card.Card
 	world *World // virtual only
-	base  time.Time
 
-	mu      sync.Mutex // the card's lock, which also guards what follows
-	card    *card.Card
-	mmu     card.IOMMU
+	// Guarded by the card's lock.
+	mmu     iommu.Table
 	bumpTo  uint64 // next IOVA
 	buffers map[uint64]*hal.DMA
 	vectors []*vector
@@ -74,84 +56,45 @@ type Mock struct {
 	aer     uint64
 	events  []hal.Event
 	due     int64 // when the card wants to be stepped (virtual)
-
-	hosts atomic.Int32 // host goroutines that want the lock
-	run   runner
-}
-
-// acquire takes the lock for the host. The card's goroutine, which would
-// take it again at once, makes way.
-func (m *Mock) acquire() {
-	m.hosts.Add(1)
-	m.mu.Lock()
-	m.hosts.Add(-1)
 }
 
 var _ hal.Function = (*Mock)(nil)
 
 // New powers a card on.
 func New(o Options) (*Mock, error) {
-	m := &Mock{clock: o.Clock, base: time.Now(), bumpTo: iovaBase, buffers: map[uint64]*hal.DMA{}}
+	m := &Mock{bumpTo: iovaBase, buffers: map[uint64]*hal.DMA{}, world: o.World}
 	cfg := o.Card
 	cfg.Engine, cfg.Seed, cfg.Serial, cfg.Faults, cfg.Trace = o.Engine, o.Seed, o.Serial, o.Faults, o.Trace
-	switch o.Clock {
-	case Realtime:
-		cfg.Paced, cfg.Clock = true, m.elapsed
-	case Fast:
-		cfg.Clock = m.elapsed
-	case Virtual:
-		cfg.Paced = true
-		if m.world = o.World; m.world == nil {
-			m.world = NewWorld()
-		}
-	default:
-		return nil, fmt.Errorf("mock: %v: no such clock", o.Clock)
+	var outer emu.Stepper
+	if o.Clock == Virtual && m.world == nil {
+		m.world = NewWorld()
 	}
-	if o.World != nil && o.Clock != Virtual {
-		return nil, errors.New("mock: a world is for virtual cards")
+	if m.world != nil {
+		outer = (*stepper)(m)
 	}
-	c, err := card.New(cfg, (*bus)(m), &m.mu)
-	if err != nil {
+	var err error
+	if m.f, err = emu.New(cfg, o.Clock, (*bus)(m), outer); err != nil {
 		return nil, fmt.Errorf("mock: %w", err)
 	}
-	m.card = c
-	// As the kernel hands a function over: memory space on, bus mastering off.
-	c.WriteConfig(0x04, 2, 1<<1)
+	m.card = m.f.Card
 	if m.world != nil {
 		m.world.add(m)
-	} else {
-		m.run.start(m)
 	}
+	m.f.Start()
 	return m, nil
 }
 
-func (m *Mock) elapsed() int64 { return int64(time.Since(m.base)) }
-
-// now is the card's time.
-func (m *Mock) now() int64 {
-	if m.world != nil {
-		return m.world.Now()
-	}
-	return m.elapsed()
-}
+func (m *Mock) acquire() { m.f.Acquire() }
+func (m *Mock) release() { m.f.Release() }
 
 // Clock returns a clock for the driver: its time is the card's.
 func (m *Mock) Clock() *Time { return &Time{m} }
 
 // Violations returns what the host did wrong so far.
-func (m *Mock) Violations() []card.Violation {
-	m.acquire()
-	defer m.mu.Unlock()
-	v, _ := m.card.Violations()
-	return v
-}
+func (m *Mock) Violations() []card.Violation { return m.f.Violations() }
 
 // Counters returns the card's counters.
-func (m *Mock) Counters() card.Counters {
-	m.acquire()
-	defer m.mu.Unlock()
-	return m.card.Counters()
-}
+func (m *Mock) Counters() card.Counters { return m.f.Counters() }
 
 // ReadConfig implements hal.Function.
 func (m *Mock) ReadConfig(off, width int) (uint32, error) {
@@ -159,7 +102,7 @@ func (m *Mock) ReadConfig(off, width int) (uint32, error) {
 		return 0, err
 	}
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return 0, hal.ErrClosed
 	}
@@ -173,12 +116,12 @@ func (m *Mock) WriteConfig(off, width int, v uint32) error {
 	}
 	m.acquire()
 	if m.closed {
-		m.mu.Unlock()
+		m.release()
 		return hal.ErrClosed
 	}
 	m.card.WriteConfig(off, width, v)
-	m.wake()
-	m.mu.Unlock()
+	m.f.Wake()
+	m.release()
 	return nil
 }
 
@@ -192,7 +135,7 @@ func configRange(off, width int) error {
 // Events implements hal.Function.
 func (m *Mock) Events() []hal.Event {
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return nil
 	}
@@ -212,14 +155,9 @@ func (m *Mock) Events() []hal.Event {
 // RequestRemoval makes the event of a kernel that asks for the function back.
 func (m *Mock) RequestRemoval() {
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	m.events = append(m.events, hal.Event{Kind: hal.EventRemoval, Detail: "removal requested"})
 }
-
-// resetBound is how long a reset may take before it counts as failed. It is
-// more than the 100 ms of section 23: silicon in software may be in the
-// middle of a long step.
-const resetBound = 2 * time.Second
 
 // Reset implements hal.Function. Like the kernel's, it brings the command
 // register and BARs back; vectors have to be turned on again.
@@ -233,32 +171,19 @@ func (m *Mock) Reset(level hal.Level) error {
 		return fmt.Errorf("mock: reset level %d: %w", level, hal.ErrUnsupported)
 	}
 	m.acquire()
-	if m.closed {
-		m.mu.Unlock()
+	closed, lost := m.closed, m.card.Lost()
+	m.release()
+	switch {
+	case closed:
 		return hal.ErrClosed
-	}
-	if m.card.Lost() {
-		m.mu.Unlock()
+	case lost:
 		return fmt.Errorf("mock: reset: %w", hal.ErrCardLost)
 	}
-	var saved [7]uint32
-	saved[0] = m.card.ReadConfig(0x04, 2)
-	for i := range 6 {
-		saved[1+i] = m.card.ReadConfig(0x10+4*i, 4)
-	}
-	m.card.Reset(kind)
-	m.wake()
-	m.mu.Unlock()
-
-	if err := m.settle(); err != nil {
-		return fmt.Errorf("mock: reset: %w", err)
+	if err := m.f.Reset(kind); err != nil {
+		return fmt.Errorf("mock: %w", err)
 	}
 	m.acquire()
-	defer m.mu.Unlock()
-	for i := range 6 {
-		m.card.WriteConfig(0x10+4*i, 4, saved[1+i])
-	}
-	m.card.WriteConfig(0x04, 2, saved[0])
+	defer m.release()
 	for _, v := range m.vectors {
 		v.drain()
 	}
@@ -272,46 +197,25 @@ func (m *Mock) Reset(level hal.Level) error {
 	return nil
 }
 
-// settle waits until no reset is under way.
-func (m *Mock) settle() error {
-	for end := m.now() + int64(resetBound); ; m.relax() {
-		m.acquire()
-		resetting := m.card.Resetting()
-		m.mu.Unlock()
-		if !resetting {
-			return nil
-		}
-		if m.now() > end {
-			return fmt.Errorf("not over after %v", resetBound)
-		}
-	}
-}
-
 // Close implements hal.Function: the card is reset as when the last file
 // through which it was held is closed, and all its mappings go.
 func (m *Mock) Close() error {
 	m.acquire()
 	if m.closed {
-		m.mu.Unlock()
+		m.release()
 		return nil
 	}
 	m.closed = true
-	lost := m.card.Lost()
-	m.card.Reset(card.LastFD)
-	m.wake()
-	m.mu.Unlock()
-	var err error
-	if !lost {
-		err = m.settle()
-	}
-	m.run.stop()
+	m.release()
+	err := m.f.LastClose()
+	m.f.Stop()
 	if m.world != nil {
 		m.world.remove(m)
 	}
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	for iova, d := range m.buffers {
-		m.mmu.Unmap(iova, uint64(len(d.Bytes)))
+		m.mmu.Unmap(iova, uint64(len(d.Bytes)), nil)
 	}
 	m.buffers = nil
 	for _, v := range m.vectors {

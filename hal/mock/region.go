@@ -16,7 +16,7 @@ type region struct {
 // Region implements hal.Function.
 func (m *Mock) Region(bar int) (hal.Region, error) {
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return nil, hal.ErrClosed
 	}
@@ -39,7 +39,7 @@ func (r *region) load(off, width int) uint64 {
 	r.check(off, width)
 	m := r.m
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return ^uint64(0)
 	}
@@ -52,9 +52,9 @@ func (r *region) store(off, width int, v uint64) {
 	m.acquire()
 	if !m.closed {
 		m.card.WriteBAR(r.bar, off, width, v)
-		m.wake()
+		m.f.Wake()
 	}
-	m.mu.Unlock()
+	m.release()
 }
 
 func (r *region) Load32(off int) uint32     { return uint32(r.load(off, 4)) }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hc1-toolkit/hc1/hal"
-	"github.com/hc1-toolkit/hc1/hal/hci"
 )
 
 // vector counts like an eventfd: firings in between Waits are one.
@@ -23,28 +22,21 @@ type vector struct {
 // virtual and the card has nothing to do.
 var ErrDeadlock = errors.New("deadlock: waiting for an interrupt of a card that has nothing to do")
 
-const (
-	cfgMSIXControl = 0x52
-	msixEnable     = 1 << 15
-)
-
-// Vectors implements hal.Function. It does what the kernel does for VFIO:
-// fill and unmask the MSI-X table and turn MSI-X on.
+// Vectors implements hal.Function. It does what the kernel does for VFIO.
 func (m *Mock) Vectors(n int) ([]hal.Vector, error) {
 	m.acquire()
-	defer m.mu.Unlock()
+	defer m.release()
 	if m.closed {
 		return nil, hal.ErrClosed
 	}
-	ctl := m.card.ReadConfig(cfgMSIXControl, 2)
-	if n < 0 || n > int(ctl&0x7FF)+1 {
-		return nil, fmt.Errorf("mock: %d vectors, the card has %d: %w", n, ctl&0x7FF+1, hal.ErrUnsupported)
+	if most := m.f.NumVectors(); n < 0 || n > most {
+		return nil, fmt.Errorf("mock: %d vectors, the card has %d: %w", n, most, hal.ErrUnsupported)
 	}
 	for _, v := range m.vectors {
 		v.close()
 	}
 	m.vectors = nil
-	m.card.WriteConfig(cfgMSIXControl, 2, ctl&^msixEnable)
+	m.f.DisarmVectors()
 	if n == 0 {
 		return nil, nil
 	}
@@ -53,14 +45,8 @@ func (m *Mock) Vectors(n int) ([]hal.Vector, error) {
 		v := &vector{m: m, fired: make(chan struct{}, 1), done: make(chan struct{})}
 		m.vectors = append(m.vectors, v)
 		out[i] = v
-		at := i * 16
-		m.card.WriteBAR(hci.BARMSIX, at, 4, 0xFEE0_0000)
-		m.card.WriteBAR(hci.BARMSIX, at+4, 4, 0)
-		m.card.WriteBAR(hci.BARMSIX, at+8, 4, uint64(i))
-		m.card.WriteBAR(hci.BARMSIX, at+12, 4, 0)
 	}
-	m.card.WriteConfig(cfgMSIXControl, 2, ctl|msixEnable)
-	m.wake()
+	m.f.ArmVectors(0, n)
 	return out, nil
 }
 

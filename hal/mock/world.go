@@ -65,9 +65,9 @@ func (w *World) advance(limit int64) {
 	var first *Mock
 	due := int64(math.MaxInt64)
 	for _, m := range w.cards {
-		m.mu.Lock()
+		m.acquire()
 		d := m.due
-		m.mu.Unlock()
+		m.release()
 		if d < due {
 			first, due = m, d
 		}
@@ -81,11 +81,11 @@ func (w *World) advance(limit int64) {
 		now = due
 		w.now.Store(now)
 	}
-	first.mu.Lock()
+	first.acquire()
 	first.due = card.Idle
 	next := max(first.card.Step(now), now)
 	first.due = min(first.due, next) // a register write meanwhile made it 0
-	first.mu.Unlock()
+	first.release()
 }
 
 // quiet reports whether no card will do anything by itself but keep records.
@@ -93,9 +93,9 @@ func (w *World) quiet() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, m := range w.cards {
-		m.mu.Lock()
+		m.acquire()
 		q := m.due == card.Idle || m.card.Quiet() && m.due > w.now.Load()
-		m.mu.Unlock()
+		m.release()
 		if !q {
 			return false
 		}
@@ -140,24 +140,20 @@ func (w *World) wait(v *vector, d time.Duration) (bool, error) {
 type Time struct{ m *Mock }
 
 // Now is monotonic time in nanoseconds.
-func (t *Time) Now() int64 { return t.m.now() }
+func (t *Time) Now() int64 { return t.m.f.Now() }
 
 // Relax is called once per turn of a spinning wait.
-func (t *Time) Relax() { t.m.relax() }
-
-func (m *Mock) relax() {
-	if m.world != nil {
-		m.world.Relax()
+func (t *Time) Relax() {
+	if t.m.world != nil {
+		t.m.world.Relax()
 		return
 	}
 	runtime.Gosched()
 }
 
-// wake says that a register was written. The lock is held.
-func (m *Mock) wake() {
-	if m.world != nil {
-		m.due = 0
-		return
-	}
-	m.run.poke()
-}
+// stepper is a Mock whose time a World counts.
+type stepper Mock
+
+func (s *stepper) Now() int64 { return s.world.Now() }
+func (s *stepper) Relax()     { s.world.Relax() }
+func (s *stepper) Wake()      { s.due = 0 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hc1-toolkit/hc1/internal/address"
 	"github.com/hc1-toolkit/hc1/internal/card"
 	"github.com/hc1-toolkit/hc1/internal/card/trace"
+	"github.com/hc1-toolkit/hc1/internal/emu"
 	"github.com/hc1-toolkit/hc1/internal/gguf"
 	"github.com/hc1-toolkit/hc1/internal/model"
 	"github.com/hc1-toolkit/hc1/internal/silicon"
@@ -191,7 +192,7 @@ func openMock(a address.Address, index int) (*Card, error) {
 
 // OpenEngine attaches an emulated card with the given silicon.
 func OpenEngine(a address.Address, index int, e silicon.Engine, v *tokenizer.Tokenizer) (*Card, error) {
-	clock, err := mock.ParseClock(a.Clock)
+	clock, err := emu.ParseClock(a.Clock)
 	if err != nil {
 		return nil, err
 	}

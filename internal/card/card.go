@@ -44,7 +44,10 @@ type Config struct {
 }
 
 // Bus is what the card sees of its host. Words are single aligned accesses,
-// each a full fence. Errors are *Fault where the IOMMU refused an access.
+// each a full fence. Errors are *Fault where the IOMMU refused an access. A
+// bus that has to wait for its host lets the card's lock go meanwhile: the
+// register handlers only record what a later step does, so the host may come
+// in at any access.
 type Bus interface {
 	Read(iova uint64, b []byte) error
 	Write(iova uint64, b []byte) error
@@ -117,7 +120,7 @@ type Card struct {
 
 	perToken int64 // what the silicon takes for one, ns, on average
 
-	computing bool // the lock is let go
+	stepping  bool // inside Step, which may let the lock go
 	worked    bool // the running Step did something
 	faults    *injector
 	fault     Fault // last access that was refused
@@ -246,6 +249,8 @@ func (c *Card) Step(now int64) (next int64) {
 		return Idle
 	}
 	c.counters.Steps++
+	c.stepping = true
+	defer func() { c.stepping = false }()
 	if next, done := c.stepReset(); !done {
 		return next
 	}

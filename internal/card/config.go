@@ -153,7 +153,7 @@ func (c *Card) ReadConfig(off, width int) uint32 {
 		return ones
 	}
 	b := c.cfgSpace.b[:]
-	if c.reset.pending != noReset && c.computing { // accesses begun may still end
+	if c.reset.pending != noReset && c.stepping { // accesses begun may still end
 		b[cfgDevSta] |= devStaPending
 	} else {
 		b[cfgDevSta] &^= devStaPending

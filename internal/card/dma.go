@@ -5,18 +5,11 @@ import (
 	"fmt"
 
 	"github.com/hc1-toolkit/hc1/hal/hci"
+	"github.com/hc1-toolkit/hc1/internal/iommu"
 )
 
 // Fault is an access that the IOMMU refused.
-type Fault struct {
-	IOVA  uint64
-	Write bool
-	Why   Category // BadDMA, BadDirection or UseAfterFree
-}
-
-func (f *Fault) Error() string {
-	return fmt.Sprintf("card: %s of %#x refused: %s", accessName(f.Write), f.IOVA, f.Why)
-}
+type Fault = iommu.Fault
 
 // errInjected is a refusal of the fault plan's making, not the host's.
 var errInjected = errors.New("card: injected fault")
@@ -127,7 +120,7 @@ func (c *Card) refused(iova uint64, write bool, err error) bool {
 	var f *Fault
 	if errors.As(err, &f) {
 		c.fault = *f
-		c.violate(f.Why, fmt.Sprintf("iova %#x", f.IOVA), accessName(write)+" by the card refused")
+		c.violate(Category(f.Why), fmt.Sprintf("iova %#x", f.IOVA), accessName(write)+" by the card refused")
 	}
 	c.note(fmt.Sprintf("dma fault %#x", c.fault.IOVA))
 	arg := uint64(0)

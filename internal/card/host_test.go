@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hc1-toolkit/hc1/hal/hci"
+	"github.com/hc1-toolkit/hc1/internal/iommu"
 )
 
 type noLock struct{}
@@ -15,7 +16,7 @@ func (noLock) Unlock() {}
 // fakeHost is memory, an interrupt counter and a driver as simple as can be.
 // It steps the card on a virtual clock.
 type fakeHost struct {
-	IOMMU
+	iommu.Table
 	t      testing.TB
 	c      *Card
 	e      *hashEngine
@@ -71,8 +72,8 @@ func newHost(t testing.TB, cfg Config, e *hashEngine) *fakeHost {
 		e = &hashEngine{vocab: 100, context: 4096, stops: []uint32{2}}
 	}
 	h := &fakeHost{t: t, e: e, r: alignedPage(sizeR), w: alignedPage(sizeW)}
-	h.must(h.Map(Mapping{IOVA: iovaR, Bytes: h.r, Read: true}))
-	h.must(h.Map(Mapping{IOVA: iovaW, Bytes: h.w, Write: true}))
+	h.must(h.Map(iommu.Mapping{IOVA: iovaR, Bytes: h.r, Read: true}))
+	h.must(h.Map(iommu.Mapping{IOVA: iovaW, Bytes: h.w, Write: true}))
 	cfg.Engine = e
 	var err error
 	h.c, err = New(cfg, h, noLock{})
@@ -87,7 +88,7 @@ func newHost(t testing.TB, cfg Config, e *hashEngine) *fakeHost {
 }
 
 func (h *fakeHost) Store32(iova uint64, v uint32) error {
-	err := h.IOMMU.Store32(iova, v)
+	err := h.Table.Store32(iova, v)
 	if h.hook != nil {
 		h.hook(iova)
 	}

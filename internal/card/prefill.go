@@ -64,11 +64,9 @@ func (c *Card) computePrefill(s *session, f *flight) {
 		c.computeScore(s, f, toks)
 		return
 	}
-	c.computing = true
 	c.lock.Unlock()
 	f.err = s.state.AppendLast(toks, s.logits)
 	c.lock.Lock()
-	c.computing = false
 }
 
 // computeScore does it with a record for each token but that at position 0:

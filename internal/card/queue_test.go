@@ -229,7 +229,7 @@ func TestUseAfterFreeIsNamed(t *testing.T) {
 	h := up(t, Config{}, nil, false)
 	h.lax = true
 	sid := h.open(0)
-	h.Unmap(iovaR, sizeR)
+	h.Unmap(iovaR, sizeR, nil)
 	h.bell(1, hci.DoorbellSQTDBL, (h.tail[1]+1)%32)
 	h.settle()
 	v, _ := h.c.Violations()

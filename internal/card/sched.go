@@ -237,11 +237,9 @@ func (c *Card) begin(s *session, t0 int64) {
 		f.model = c.power.stepNS(int64(c.cfg.TokenNS))
 		if s.gen.fed { // the first token is sampled from what PREFILL left
 			s.tok[0] = s.gen.last
-			c.computing = true
 			c.lock.Unlock()
 			f.err = s.state.AppendLast(s.tok[:], s.logits)
 			c.lock.Lock()
-			c.computing = false
 		}
 	}
 	if c.Resetting() || c.regs.disabling || c.reset.lost || c.regs.state != stateReady {

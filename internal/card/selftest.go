@@ -134,9 +134,7 @@ func (t *selfTestState) page(c *Card) *hci.SelfTestLog {
 
 // unlocked runs f, which must touch nothing of the card's, without the lock.
 func (c *Card) unlocked(f func()) {
-	c.computing = true
 	c.lock.Unlock()
 	f()
 	c.lock.Lock()
-	c.computing = false
 }

@@ -1,22 +1,26 @@
 package card
 
+import "github.com/hc1-toolkit/hc1/internal/iommu"
+
 // Category classes what a host did wrong.
 type Category string
 
 // Categories of violations.
 const (
-	ReadOnly     Category = "read-only"     // write to a read-only or reserved register
-	Width        Category = "width"         // wrong access width or alignment
-	Unreachable  Category = "unreachable"   // access in D3, during a reset, or with memory space disabled
-	Sequence     Category = "sequence"      // against the order of section 6
-	Doorbell     Category = "doorbell"      // doorbell of a queue that does not exist
-	Overrun      Category = "overrun"       // tail, head or shadow word beyond what the queue holds
-	HeadBack     Category = "head-backward" // HEAD of a token ring went backwards or left the ring
-	BusMaster    Category = "bus-master"    // work for a card that may not use the bus
-	Reserved     Category = "reserved"      // reserved bits set
-	BadDMA       Category = "dma"           // an address that is not mapped
-	BadDirection Category = "direction"     // mapped, but for the other direction
-	UseAfterFree Category = "use-after-free"
+	ReadOnly    Category = "read-only"     // write to a read-only or reserved register
+	Width       Category = "width"         // wrong access width or alignment
+	Unreachable Category = "unreachable"   // access in D3, during a reset, or with memory space disabled
+	Sequence    Category = "sequence"      // against the order of section 6
+	Doorbell    Category = "doorbell"      // doorbell of a queue that does not exist
+	Overrun     Category = "overrun"       // tail, head or shadow word beyond what the queue holds
+	HeadBack    Category = "head-backward" // HEAD of a token ring went backwards or left the ring
+	BusMaster   Category = "bus-master"    // work for a card that may not use the bus
+	Reserved    Category = "reserved"      // reserved bits set
+
+	// What the IOMMU refused.
+	BadDMA       = Category(iommu.Unmapped)
+	BadDirection = Category(iommu.Direction)
+	UseAfterFree = Category(iommu.Freed)
 )
 
 // Violation is one breach of the interface by the host.

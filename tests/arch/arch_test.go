@@ -57,8 +57,10 @@ var arrows = map[string][]string{
 	"internal/silicon":      {"internal/gguf"},
 	"internal/silicon/tiny": {"internal/gguf"},
 	"internal/card/trace":   {},
-	"internal/card":         {"hal/hci", "internal/silicon", "internal/sampler", "internal/card/trace"},
-	"hal/mock":              {"hal", "hal/hci", "internal/card", "internal/card/trace", "internal/silicon"},
+	"internal/iommu":        {},
+	"internal/card":         {"hal/hci", "internal/iommu", "internal/silicon", "internal/sampler", "internal/card/trace"},
+	"internal/emu":          {"hal/hci", "internal/card"},
+	"hal/mock":              {"hal", "hal/hci", "internal/card", "internal/card/trace", "internal/emu", "internal/iommu", "internal/silicon"},
 	"hal/haltest":           {"hal", "hal/hci"},
 	"internal/address":      {},
 	"internal/catalog":      {"hal/hci"},
@@ -307,7 +309,7 @@ func upward(arrows map[string][]string) (faults []string) {
 			case under(pkg, "driver"):
 				ok = to == "hal" || to == "hal/hci" || under(base, "driver")
 			case under(pkg, "internal/card"):
-				ok = to == "hal/hci" || under(base, "internal/card", "internal/silicon", "internal/sampler")
+				ok = to == "hal/hci" || under(base, "internal/card", "internal/silicon", "internal/sampler", "internal/iommu")
 			case pkg == "hal/haltest":
 				ok = to == "hal" || to == "hal/hci"
 			case under(pkg, "hal", "vfio"):

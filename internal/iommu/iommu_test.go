@@ -1,4 +1,4 @@
-package card
+package iommu
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestIOMMU(t *testing.T) {
-	var m IOMMU
+	var m Table
 	r, w := alignedPage(2*4096), alignedPage(4096)
 	for _, c := range []struct {
 		x  Mapping
@@ -26,7 +26,7 @@ func TestIOMMU(t *testing.T) {
 			t.Errorf("%#x: %v", c.x.IOVA, err)
 		}
 	}
-	why := func(err error) Category {
+	why := func(err error) Reason {
 		var f *Fault
 		if !errors.As(err, &f) {
 			return ""
@@ -40,16 +40,16 @@ func TestIOMMU(t *testing.T) {
 	}
 	for _, c := range []struct {
 		err  error
-		want Category
+		want Reason
 	}{
-		{m.Read(0x10001, b), BadDirection}, // runs into W
-		{m.Write(0x10000, b[:1]), BadDirection},
-		{m.Write(0x12FFF, b[:2]), BadDMA},
-		{m.Read(0xFFFF, b[:1]), BadDMA},
-		{m.Read(0x12000, b[:1]), BadDirection},
-		{m.Store32(0x12002, 1), BadDMA}, // not aligned
-		{m.Store64(0x12004, 1), BadDMA},
-		{m.Store64(0x10000, 1), BadDirection},
+		{m.Read(0x10001, b), Direction}, // runs into W
+		{m.Write(0x10000, b[:1]), Direction},
+		{m.Write(0x12FFF, b[:2]), Unmapped},
+		{m.Read(0xFFFF, b[:1]), Unmapped},
+		{m.Read(0x12000, b[:1]), Direction},
+		{m.Store32(0x12002, 1), Unmapped}, // not aligned
+		{m.Store64(0x12004, 1), Unmapped},
+		{m.Store64(0x10000, 1), Direction},
 		{m.Write(0x12000, b[:4096]), ""},
 		{m.Store64(0x12FF8, 1), ""},
 	} {
@@ -57,13 +57,13 @@ func TestIOMMU(t *testing.T) {
 			t.Errorf("%v, want %q", c.err, c.want)
 		}
 	}
-	if n := m.Unmap(0x11000, 0x1000); n != 0 {
-		t.Error("half a mapping was unmapped")
+	if n, err := m.Unmap(0x11000, 0x1000, nil); n != 0 || !errors.Is(err, ErrSplit) {
+		t.Errorf("half a mapping was unmapped: %d, %v", n, err)
 	}
-	if n := m.Unmap(0x10000, 0x2000); n != 0x2000 {
-		t.Errorf("unmapped %#x", n)
+	if n, err := m.Unmap(0x10000, 0x2000, nil); n != 0x2000 || err != nil {
+		t.Errorf("unmapped %#x, %v", n, err)
 	}
-	if got := why(m.Read(0x10800, b[:1])); got != UseAfterFree {
+	if got := why(m.Read(0x10800, b[:1])); got != Freed {
 		t.Error(got)
 	}
 	if err := m.Map(Mapping{IOVA: 0x10000, Bytes: r, Read: true}); err != nil {
@@ -82,7 +82,7 @@ func TestIOMMU(t *testing.T) {
 }
 
 func BenchmarkIOMMU(b *testing.B) {
-	var m IOMMU
+	var m Table
 	for i := range 8 {
 		m.Map(Mapping{IOVA: uint64(i) << 20, Bytes: alignedPage(4096), Read: i%2 == 0, Write: i%2 == 1})
 	}

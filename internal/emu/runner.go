@@ -1,4 +1,4 @@
-package mock
+package emu
 
 import (
 	"runtime"
@@ -25,11 +25,11 @@ type runner struct {
 	done     chan struct{}
 }
 
-func (r *runner) start(m *Mock) {
+func (r *runner) start(f *Function) {
 	r.bell = make(chan struct{}, 1)
 	r.done = make(chan struct{})
-	r.own = m.clock == Realtime && runtime.GOMAXPROCS(0) > 1
-	go r.loop(m)
+	r.own = f.clock == Realtime && runtime.GOMAXPROCS(0) > 1
+	go r.loop(f)
 }
 
 // poke says that a register was written.
@@ -52,7 +52,7 @@ func (r *runner) stop() {
 	<-r.done
 }
 
-func (r *runner) loop(m *Mock) {
+func (r *runner) loop(f *Function) {
 	defer close(r.done)
 	if r.own {
 		runtime.LockOSThread()
@@ -61,23 +61,23 @@ func (r *runner) loop(m *Mock) {
 	defer timer.Stop()
 	for !r.quit.Load() {
 		r.poked.Store(false)
-		m.mu.Lock()
-		now := m.elapsed()
-		next := m.card.Step(now)
-		m.mu.Unlock()
-		for i := 0; m.hosts.Load() > 0 && i < 100; i++ {
+		f.Mu.Lock()
+		now := f.Now()
+		next := f.Card.Step(now)
+		f.Mu.Unlock()
+		for i := 0; f.hosts.Load() > 0 && i < 100; i++ {
 			r.yield()
 		}
 		if next <= now {
 			continue
 		}
 		if next == card.Idle || time.Duration(next-now) > spinBefore {
-			if !r.spin(m, now+int64(spinIdle)) {
-				r.sleep(m, timer, next)
+			if !r.spin(f, now+int64(spinIdle)) {
+				r.sleep(f, timer, next)
 			}
 			continue
 		}
-		r.spin(m, next)
+		r.spin(f, next)
 	}
 }
 
@@ -91,9 +91,9 @@ func (r *runner) yield() {
 }
 
 // spin waits until t and reports whether it was poked before.
-func (r *runner) spin(m *Mock, t int64) bool {
+func (r *runner) spin(f *Function, t int64) bool {
 	for !r.poked.Load() {
-		if m.elapsed() >= t {
+		if f.Now() >= t {
 			return false
 		}
 		r.yield()
@@ -102,7 +102,7 @@ func (r *runner) spin(m *Mock, t int64) bool {
 }
 
 // sleep blocks until it is poked, or shortly before t.
-func (r *runner) sleep(m *Mock, timer *time.Timer, t int64) {
+func (r *runner) sleep(f *Function, timer *time.Timer, t int64) {
 	r.sleeping.Store(true)
 	defer r.sleeping.Store(false)
 	if r.poked.Load() { // came before the bell was looked at
@@ -112,7 +112,7 @@ func (r *runner) sleep(m *Mock, timer *time.Timer, t int64) {
 		<-r.bell
 		return
 	}
-	timer.Reset(time.Duration(t-m.elapsed()) - spinBefore/2)
+	timer.Reset(time.Duration(t-f.Now()) - spinBefore/2)
 	select {
 	case <-r.bell:
 	case <-timer.C:

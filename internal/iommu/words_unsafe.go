@@ -1,4 +1,4 @@
-package card
+package iommu
 
 import (
 	"sync/atomic"
