@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hc1-toolkit/hc1/hal"
+	"github.com/hc1-toolkit/hc1/internal/card"
 )
 
 // vector counts like an eventfd: firings in between Waits are one.
@@ -29,8 +30,8 @@ func (m *Mock) Vectors(n int) ([]hal.Vector, error) {
 	if m.closed {
 		return nil, hal.ErrClosed
 	}
-	if most := m.f.NumVectors(); n < 0 || n > most {
-		return nil, fmt.Errorf("mock: %d vectors, the card has %d: %w", n, most, hal.ErrUnsupported)
+	if n < 0 || n > card.NumVectors {
+		return nil, fmt.Errorf("mock: %d vectors, the card has %d: %w", n, card.NumVectors, hal.ErrUnsupported)
 	}
 	for _, v := range m.vectors {
 		v.close()

@@ -113,7 +113,7 @@ func (c *Card) createCQ(cmd *command) result {
 		return refuse(hci.StatusQueueSizeInvalid)
 	case cmd.Get(hci.CreateIOCQPC) != 1:
 		return badField(hci.SQEOffCDW11)
-	case iv >= numVectors:
+	case iv >= NumVectors:
 		return refuse(hci.StatusVectorInvalid)
 	case !page(cmd.PRP1):
 		return badField(hci.SQEOffPRP1)

@@ -61,7 +61,7 @@ type Bus interface {
 // Properties of the card that nothing asks to change.
 const (
 	numQueues     = hci.BARDoorbellsSize/hci.PageSize - 1 // I/O queue pairs
-	numVectors    = numQueues + 1
+	NumVectors    = numQueues + 1                         // of MSI-X
 	maxQueue      = 4096
 	readyTimeout  = 4 // CAP.TO, in 500 ms
 	depth         = 8 // commands of a session
@@ -276,6 +276,9 @@ func (c *Card) Step(now int64) (next int64) {
 		return c.now
 	}
 	next = min(next, n, c.serviceArms())
+	if c.logs.fresh {
+		c.reportEvents()
+	}
 	c.postInterrupts()
 	if c.worked {
 		c.looking = c.now + lookNS

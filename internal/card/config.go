@@ -80,7 +80,7 @@ func (s *configSpace) init(serial uint64) {
 	s.rw[cfgPMCSR] = 0x03
 
 	b[cfgMSIX], b[cfgMSIX+1] = 0x11, cfgPCIe
-	le.PutUint16(b[cfgMSIXCtl:], numVectors-1)
+	le.PutUint16(b[cfgMSIXCtl:], NumVectors-1)
 	le.PutUint16(s.rw[cfgMSIXCtl:], msixEnable|msixFuncMask)
 	le.PutUint32(b[cfgMSIX+4:], 0x0000|hci.BARMSIX)
 	le.PutUint32(b[cfgMSIX+8:], msixPBA|hci.BARMSIX)

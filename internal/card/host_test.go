@@ -146,7 +146,7 @@ func (h *fakeHost) bell(q, reg int, v uint32) {
 
 // msixOn turns all vectors on.
 func (h *fakeHost) msixOn() {
-	for v := range numVectors {
+	for v := range NumVectors {
 		h.c.WriteBAR(hci.BARMSIX, v*16+12, 4, 0)
 	}
 	h.c.WriteConfig(cfgMSIXCtl, 2, msixEnable)

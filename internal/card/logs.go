@@ -15,6 +15,7 @@ type logState struct {
 	nevents  uint32
 	pending  uint32 // bit per event code: waits for a request
 	reported uint32 // bit per event code: reported, its log page not read yet
+	fresh    bool   // pending has grown since the last report
 }
 
 func (l *logState) forgetReported() { l.pending, l.reported = 0, 0 }
@@ -30,20 +31,22 @@ func (c *Card) logError(qid, cid uint16, sid uint32, s hci.Status, location, cod
 	c.event(hci.EventError, uint64(s), 0)
 }
 
-// event adds an entry to the EVENTS log and reports it.
+// event adds an entry to the EVENTS log. The step reports it: what a register
+// access brings about must not write to the host's memory inside it.
 func (c *Card) event(code uint16, arg0, arg1 uint64) {
 	l := &c.logs
 	l.nevents++
 	l.events[l.nevents%eventEntries] = hci.EventEntry{TimeNS: c.uptime(), Number: l.nevents, Code: code, Arg0: arg0, Arg1: arg1}
 	if l.reported&(1<<code) == 0 {
 		l.pending |= 1 << code
+		l.fresh = true
 	}
-	c.reportEvents()
 }
 
 // reportEvents completes ASYNC EVENT REQUESTs with what waits.
 func (c *Card) reportEvents() {
 	l := &c.logs
+	l.fresh = false
 	for _, e := range hci.Events {
 		bit := uint32(1) << e.Code
 		if l.pending&bit == 0 || c.features.events&bit == 0 {

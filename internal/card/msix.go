@@ -15,7 +15,7 @@ const (
 
 // msix is the table and pending bits of BAR4.
 type msix struct {
-	table   [numVectors * msixEntry]byte
+	table   [NumVectors * msixEntry]byte
 	pending uint64 // masked and fired
 	raised  uint64 // to be sent at the end of the step
 	changed bool   // masks may have been lifted
@@ -23,7 +23,7 @@ type msix struct {
 
 func (m *msix) toDefault() {
 	*m = msix{}
-	for v := range numVectors {
+	for v := range NumVectors {
 		m.table[v*msixEntry+msixCtl] = 1
 	}
 }
@@ -49,7 +49,7 @@ func (c *Card) postInterrupts() {
 		return
 	}
 	ctl := c.cfgSpace.u16(cfgMSIXCtl)
-	for v := 0; v < numVectors; v++ {
+	for v := 0; v < NumVectors; v++ {
 		if m.raised&(1<<v) == 0 {
 			continue
 		}
@@ -70,7 +70,7 @@ func (c *Card) send(v int) {
 	case f.is("lost-irq"):
 		return
 	case f.is("wrong-vector"):
-		v = (v + 1) % numVectors
+		v = (v + 1) % NumVectors
 	case f.is("double-irq"):
 		c.interrupt(v)
 	}

@@ -252,11 +252,11 @@ func (c *Card) writeCQE(q *queue, e hci.CQE) {
 	at := q.cqBase + uint64(q.cqTail&(q.cqSize-1))*hci.CQESize
 	lo := uint64(e.DW0) | uint64(e.DW1)<<32
 	hi := uint64(e.SQHD) | uint64(e.SQID)<<16 | uint64(e.CID)<<32 | uint64(e.Status)<<48
+	q.cqTail++ // before the host can see the entry: it answers with a doorbell
 	if !c.store64(at, lo) || !c.store64(at+8, hi) {
 		c.stopQueue(q)
 		return
 	}
-	q.cqTail++
 	c.traceCQE(q, &e)
 	if q.ien {
 		c.msix.raise(q.vector)

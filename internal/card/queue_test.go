@@ -139,7 +139,7 @@ func TestQueueCommands(t *testing.T) {
 		{"cq size 3", put(createCQ(1, 16, 1), hci.CreateIOCQQsize, 2), hci.StatusQueueSizeInvalid},
 		{"cq size 8192", put(createCQ(1, 16, 1), hci.CreateIOCQQsize, 8191), hci.StatusQueueSizeInvalid},
 		{"cq not contiguous", put(createCQ(1, 16, 1), hci.CreateIOCQPC, 0), hci.StatusInvalidField},
-		{"cq vector", put(createCQ(1, 16, 1), hci.CreateIOCQIV, numVectors), hci.StatusVectorInvalid},
+		{"cq vector", put(createCQ(1, 16, 1), hci.CreateIOCQIV, NumVectors), hci.StatusVectorInvalid},
 		{"cq unaligned", raw(createCQ(1, 16, 1), func(e *hci.SQE) { e.PRP1 += 64 }), hci.StatusInvalidField},
 		{"cq null", raw(createCQ(1, 16, 1), func(e *hci.SQE) { e.PRP1 = 0 }), hci.StatusInvalidField},
 		{"cq reserved", raw(createCQ(1, 16, 1), func(e *hci.SQE) { e.PRP2 = 1 }), hci.StatusInvalidField},

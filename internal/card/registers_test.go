@@ -59,7 +59,7 @@ func TestConfigSpace(t *testing.T) {
 	if sn := uint64(rd(ext[3]+4, 4)) | uint64(rd(ext[3]+8, 4))<<32; sn != 0x1122334455667788 {
 		t.Errorf("serial %#x", sn)
 	}
-	if n := rd(caps[0x11]+2, 2) & 0x7FF; n != numVectors-1 {
+	if n := rd(caps[0x11]+2, 2) & 0x7FF; n != NumVectors-1 {
 		t.Errorf("%d vectors", n+1)
 	}
 	if rd(caps[0x11]+4, 4) != hci.BARMSIX || rd(caps[0x11]+8, 4) != 0x1000|hci.BARMSIX {

@@ -162,7 +162,7 @@ func (c *Card) open(cmd *command, from *session) result {
 		return badField(hci.SQEOffCDW10)
 	case reserve > uint64(c.cfg.Context):
 		return badField(hci.SQEOffCDW13)
-	case iv >= numVectors:
+	case iv >= NumVectors:
 		return refuse(hci.StatusVectorInvalid)
 	case from == nil && cmd.Get(hci.OpenAID) != 0:
 		return refuse(hci.StatusAdapterInvalid)

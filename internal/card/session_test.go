@@ -141,7 +141,7 @@ func TestSessionRefusals(t *testing.T) {
 		{"open ring unaligned", open(hci.OpenRing, iovaW+offRing+64), hci.StatusInvalidField, 0, 0x18},
 		{"open card block", open(hci.OpenCardBlock, iovaW+64), hci.StatusInvalidField, 0, 0x10},
 		{"open host block", open(hci.OpenHostBlock, 0), hci.StatusInvalidField, 0, 0x20},
-		{"open vector", open(hci.OpenIV, numVectors), hci.StatusVectorInvalid, 0, 0},
+		{"open vector", open(hci.OpenIV, NumVectors), hci.StatusVectorInvalid, 0, 0},
 		{"open adapter", open(hci.OpenAID, 1), hci.StatusAdapterInvalid, 0, 0},
 		{"open reserve past context", open(hci.OpenReserve, 201), hci.StatusInvalidField, 0, 0x34},
 		{"open host block unmapped", open(hci.OpenHostBlock, 0x1000), hci.StatusDataTransferError, 0x1000, 0},

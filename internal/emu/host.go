@@ -18,11 +18,6 @@ const (
 	msixEnable     = 1 << 15
 )
 
-// NumVectors is how many MSI-X vectors the card has. The lock is held.
-func (f *Function) NumVectors() int {
-	return int(f.Card.ReadConfig(cfgMSIXControl, 2)&0x7FF) + 1
-}
-
 // DisarmVectors turns MSI-X off. The lock is held.
 func (f *Function) DisarmVectors() {
 	ctl := f.Card.ReadConfig(cfgMSIXControl, 2)

@@ -60,6 +60,8 @@ var arrows = map[string][]string{
 	"internal/iommu":        {},
 	"internal/card":         {"hal/hci", "internal/iommu", "internal/silicon", "internal/sampler", "internal/card/trace"},
 	"internal/emu":          {"hal/hci", "internal/card"},
+	"vfio/user":             {"hal", "internal/iommu"},
+	"internal/emu/socket":   {"internal/card", "internal/emu", "vfio/user"},
 	"hal/mock":              {"hal", "hal/hci", "internal/card", "internal/card/trace", "internal/emu", "internal/iommu", "internal/silicon"},
 	"hal/haltest":           {"hal", "hal/hci"},
 	"internal/address":      {},

@@ -1,0 +1,264 @@
+// Package socket is the vfio-user face of an emulated card: the card model
+// of internal/card as a user.Device. QEMU can plug it into a virtual machine,
+// and the driver reaches it without a kernel.
+package socket
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/hc1-toolkit/hc1/internal/card"
+	"github.com/hc1-toolkit/hc1/internal/emu"
+	"github.com/hc1-toolkit/hc1/vfio/user"
+)
+
+// Options describe a card. Card's clock fields are set by Clock.
+type Options struct {
+	Card  card.Config
+	Clock emu.Clock // Realtime or Fast
+	Log   *slog.Logger
+}
+
+// Card is an emulated card behind a socket.
+type Card struct {
+	f      *emu.Function
+	server *user.Server
+	log    *slog.Logger
+
+	// Guarded by the card's lock.
+	bus *user.Bus // nil without a client
+	aer uint64
+}
+
+// New powers a card on.
+func New(o Options) (*Card, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Card{log: o.Log}
+	var err error
+	if c.f, err = emu.New(o.Card, o.Clock, (*bus)(c), nil); err != nil {
+		return nil, fmt.Errorf("card: %w", err)
+	}
+	c.server = user.NewServer(c, user.ServerOptions{Log: o.Log})
+	c.f.Start()
+	return c, nil
+}
+
+// Serve takes clients from a listener until Close.
+func (c *Card) Serve(l *net.UnixListener) error { return c.server.Serve(l) }
+
+// ServeConn serves one client on a socket that is connected.
+func (c *Card) ServeConn(s *net.UnixConn) error { return c.server.ServeConn(s) }
+
+// Close asks the client to leave, hangs up after grace, and powers the card
+// off.
+func (c *Card) Close(grace time.Duration) error {
+	err := c.server.Close(grace)
+	c.f.Stop()
+	return err
+}
+
+// Stats returns what the socket did, Counters what the card did, Violations
+// what its hosts did wrong.
+func (c *Card) Stats() user.Stats { return c.server.Stats() }
+
+// Counters returns the card's counters.
+func (c *Card) Counters() card.Counters { return c.f.Counters() }
+
+// Violations returns what hosts did wrong so far.
+func (c *Card) Violations() []card.Violation { return c.f.Violations() }
+
+// Layout implements user.Device. No region is mapped: registers and doorbells
+// act on access, and the doorbells of a busy card are words of host memory
+// that it looks at (docs/hci.md section 4.1).
+func (c *Card) Layout() user.Layout {
+	var l user.Layout
+	for bar := range 6 {
+		if n := card.BARSize(bar); n > 0 {
+			l.Regions[bar] = user.Region{Size: uint64(n), Read: true, Write: true}
+		}
+	}
+	l.Regions[user.RegionConfig] = user.Region{Size: 4096, Read: true, Write: true}
+	l.IRQs[user.IRQMSIX] = card.NumVectors
+	l.IRQs[user.IRQErr], l.IRQs[user.IRQReq] = 1, 1
+	return l
+}
+
+// Attach implements user.Device.
+func (c *Card) Attach(b *user.Bus) {
+	b.Yield = func(wait func()) {
+		c.f.Mu.Unlock()
+		wait()
+		c.f.Mu.Lock()
+	}
+	c.f.Acquire()
+	c.bus = b
+	c.aer = c.f.Card.Signalled()
+	c.f.Release()
+}
+
+// Detach implements user.Device: losing the socket is losing the last file.
+func (c *Card) Detach() {
+	if err := c.f.LastClose(); err != nil {
+		c.log.Error("card reset after its client left", "err", err)
+	}
+	c.f.Acquire()
+	c.bus = nil
+	c.f.Release()
+}
+
+// Reset implements user.Device.
+func (c *Card) Reset() error {
+	return c.f.Reset(card.FLR)
+}
+
+// Access implements user.Device. A client may read configuration space in
+// any pieces; the card takes 1, 2 or 4 aligned bytes of it, and 4 or 8 of a
+// BAR.
+func (c *Card) Access(region int, off uint64, b []byte, write bool) error {
+	c.f.Acquire()
+	defer c.f.Release()
+	if c.bus == nil { // behind Detach
+		return user.ErrDisconnected
+	}
+	for len(b) > 0 {
+		n := piece(region, off, len(b))
+		if region == user.RegionConfig {
+			if write {
+				c.f.Card.WriteConfig(int(off), n, uint32(get(b, n)))
+			} else {
+				put(b, n, uint64(c.f.Card.ReadConfig(int(off), n)))
+			}
+		} else {
+			if write {
+				c.f.Card.WriteBAR(region, int(off), n, get(b, n))
+			} else {
+				put(b, n, c.f.Card.ReadBAR(region, int(off), n))
+			}
+		}
+		b, off = b[n:], off+uint64(n)
+	}
+	if write {
+		c.f.Wake()
+	}
+	c.report()
+	return nil
+}
+
+// piece is the width of the next access of a range. What is too narrow for a
+// BAR goes through as it is: the card reports it.
+func piece(region int, off uint64, n int) int {
+	most := 8
+	if region == user.RegionConfig {
+		most = 4
+	}
+	for w := most; w > 1; w /= 2 {
+		if n >= w && off%uint64(w) == 0 {
+			return w
+		}
+	}
+	return 1
+}
+
+func get(b []byte, n int) (v uint64) {
+	for i := n - 1; i >= 0; i-- {
+		v = v<<8 | uint64(b[i])
+	}
+	return v
+}
+
+func put(b []byte, n int, v uint64) {
+	for i := range n {
+		b[i] = byte(v >> (8 * i))
+	}
+}
+
+// report tells the client of an error that the card signalled. The lock is
+// held.
+func (c *Card) report() {
+	if n := c.f.Card.Signalled(); n != c.aer {
+		c.aer = n
+		if c.bus.Capabilities().ErrorEvents { // QEMU would stop its machine
+			c.bus.Interrupt(user.IRQErr, 0)
+		}
+	}
+}
+
+// Interrupts implements user.Device. The client's kernel, or the client in
+// its place, has armed vectors: the card's table follows.
+func (c *Card) Interrupts(index, first, n int, armed bool) {
+	if index != user.IRQMSIX {
+		return
+	}
+	c.f.Acquire()
+	defer c.f.Release()
+	if armed {
+		c.f.ArmVectors(first, n)
+	} else if first == 0 && n == card.NumVectors {
+		c.f.DisarmVectors()
+	}
+}
+
+// Mask implements user.Device. MSI-X is masked in its table.
+func (c *Card) Mask(int, int, int, bool) error { return user.ErrCannotMask }
+
+// bus is the card's view of its host: the client's memory and eventfds. Its
+// methods are called with the card's lock held, which Yield lets go.
+type bus Card
+
+// unplugged is an access of a card that nobody holds.
+func unplugged(iova uint64, write bool) error {
+	return &user.Fault{IOVA: iova, Write: write, Why: "dma"}
+}
+
+func (b *bus) Read(iova uint64, p []byte) error {
+	if b.bus == nil {
+		return unplugged(iova, false)
+	}
+	return b.bus.Read(iova, p)
+}
+
+func (b *bus) Write(iova uint64, p []byte) error {
+	if b.bus == nil {
+		return unplugged(iova, true)
+	}
+	return b.bus.Write(iova, p)
+}
+
+func (b *bus) Load32(iova uint64) (uint32, error) {
+	if b.bus == nil {
+		return 0, unplugged(iova, false)
+	}
+	return b.bus.Load32(iova)
+}
+
+func (b *bus) Load64(iova uint64) (uint64, error) {
+	if b.bus == nil {
+		return 0, unplugged(iova, false)
+	}
+	return b.bus.Load64(iova)
+}
+
+func (b *bus) Store32(iova uint64, v uint32) error {
+	if b.bus == nil {
+		return unplugged(iova, true)
+	}
+	return b.bus.Store32(iova, v)
+}
+
+func (b *bus) Store64(iova uint64, v uint64) error {
+	if b.bus == nil {
+		return unplugged(iova, true)
+	}
+	return b.bus.Store64(iova, v)
+}
+
+func (b *bus) Interrupt(vector int) {
+	if b.bus != nil {
+		b.bus.Interrupt(user.IRQMSIX, vector)
+		(*Card)(b).report()
+	}
+}
