@@ -79,7 +79,7 @@ func (c *Card) busMaster(on bool) error {
 // once; its poll is then called until it is done or its bound has passed.
 type stage struct {
 	name  string
-	bound int64
+	bound func() int64
 	enter func() error
 	poll  func() (bool, error)
 }
@@ -96,7 +96,7 @@ func (c *Card) bringUp(ctx context.Context) error {
 		if s.poll == nil {
 			continue
 		}
-		if err := c.until(ctx, s.bound, s.poll); err != nil {
+		if err := c.until(ctx, s.bound(), s.poll); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
@@ -105,8 +105,9 @@ func (c *Card) bringUp(ctx context.Context) error {
 
 func (c *Card) stages() []stage {
 	var cap uint64
+	ready := func() int64 { return c.bound(time.Duration(c.readyTO)) } // known once CAP is
 	return []stage{
-		{name: "boot", bound: c.bound(boundBoot), poll: func() (bool, error) {
+		{name: "boot", bound: func() int64 { return c.bound(boundBoot) }, poll: func() (bool, error) {
 			v := uint64(c.regs.Load32(hci.RegBSTS))
 			if uint32(v) == allOnes {
 				return false, c.onesAreLoss("BSTS")
@@ -126,7 +127,7 @@ func (c *Card) stages() []stage {
 			cap = c.regs.Load64(hci.RegCAP)
 			return c.geometry(cap)
 		}},
-		{name: "disable", bound: c.bound(30 * time.Second), enter: func() error {
+		{name: "disable", bound: ready, enter: func() error {
 			c.regs.Store32(hci.RegCC, 0)
 			return nil
 		}, poll: func() (bool, error) {
@@ -134,7 +135,7 @@ func (c *Card) stages() []stage {
 			return err == nil && hci.CSTSRDY.Get(v) == 0, err
 		}},
 		{name: "memory", enter: c.makeAdmin},
-		{name: "enable", bound: c.bound(30 * time.Second), enter: func() error {
+		{name: "enable", bound: ready, enter: func() error {
 			c.regs.Store32(hci.RegAQA, uint32(hci.AQAACQS.Put(hci.AQAASQS.Put(0, adminEntries-1), adminEntries-1)))
 			c.regs.Store64(hci.RegASQ, c.admin.sq.iova)
 			c.regs.Store64(hci.RegACQ, c.admin.cq.iova)

@@ -120,6 +120,9 @@ func TestSameSeedSameText(t *testing.T) {
 
 // On the virtual clock two runs do the same things at the same times.
 func TestVirtualClockReplays(t *testing.T) {
+	if *faceName != "mock" {
+		t.Skip("virtual time is in one process")
+	}
 	run := func() (int64, []uint32, uint64) {
 		w := open(t, options{Options: mock.Options{Clock: mock.Virtual, Seed: 3}})
 		s := w.session()

@@ -325,6 +325,9 @@ func TestWaitForSession(t *testing.T) {
 
 // The token path allocates nothing.
 func TestTokenPathDoesNotAllocate(t *testing.T) {
+	if *faceName == "vfio-user-messages" {
+		t.Skip("every access of the card is a message here")
+	}
 	w := open(t, options{Options: mock.Options{Engine: script(8000), Clock: mock.Virtual}})
 	s := w.session()
 	st, err := s.Generate(context.Background(), []uint32{1}, driver.Params{MaxTokens: 6000})

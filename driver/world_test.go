@@ -46,7 +46,8 @@ func script(n int) silicon.Engine {
 
 type world struct {
 	*testing.T
-	mock *mock.Mock
+	mock *mock.Mock // nil behind a socket
+	face face
 	card *driver.Card
 }
 
@@ -97,6 +98,11 @@ func tryOpen(t *testing.T, o options) (*world, error) {
 		}
 		o.Faults = plan
 	}
+	if *faceName != "mock" {
+		f, fn := overSocket(t, o)
+		c, err := driver.Open(context.Background(), fn, o.cfg)
+		return &world{T: t, face: f, card: c}, err
+	}
 	m, err := mock.New(o.Options)
 	if err != nil {
 		t.Fatalf("mock: %v", err)
@@ -105,7 +111,7 @@ func tryOpen(t *testing.T, o options) (*world, error) {
 		o.cfg.Clock = m.Clock()
 	}
 	c, err := driver.Open(context.Background(), m, o.cfg)
-	return &world{T: t, mock: m, card: c}, err
+	return &world{T: t, mock: m, face: m, card: c}, err
 }
 
 func (w *world) clean(o options) {
@@ -113,7 +119,7 @@ func (w *world) clean(o options) {
 	if o.breaks {
 		return
 	}
-	for _, v := range w.mock.Violations() {
+	for _, v := range w.face.Violations() {
 		w.Errorf("contract violation: %+v", v)
 	}
 }

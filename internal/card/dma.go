@@ -115,6 +115,9 @@ func (c *Card) dmaFault() error {
 
 // refused records an access that did not happen.
 func (c *Card) refused(iova uint64, write bool, err error) bool {
+	if c.Resetting() { // its accesses are given up with it
+		return false
+	}
 	c.counters.DMAFaults++
 	c.fault = Fault{IOVA: iova, Write: write}
 	var f *Fault

@@ -44,8 +44,9 @@ type Bus struct {
 
 	gate struct {
 		sync.Mutex
-		busy bool
-		idle chan struct{} // closed when no longer busy; nil: nobody waits
+		busy  bool
+		idle  chan struct{} // closed when no longer busy; nil: nobody waits
+		reset chan struct{} // closed while a reset goes on
 	}
 
 	direct, messages, failed, sent, swept atomic.Uint64
@@ -53,6 +54,7 @@ type Bus struct {
 
 func newBus(x *session) *Bus {
 	b := &Bus{x: x, files: map[fileID]*file{}}
+	b.gate.reset = make(chan struct{})
 	for i := range b.irqs {
 		b.irqs[i] = make([]eventFD, x.layout.IRQs[i])
 		for k := range b.irqs[i] {
@@ -115,14 +117,34 @@ func (b *Bus) leave() {
 // what the call does besides, it is less than a client's five seconds.
 const insideBound = time.Second
 
-func (b *Bus) outside() error {
+// beginReset has DMA that waits for the client given up, and none begun: the
+// client waits for the reset, and the device cannot end it while it waits.
+func (b *Bus) beginReset() {
+	b.gate.Lock()
+	close(b.gate.reset)
+	b.gate.Unlock()
+}
+
+func (b *Bus) endReset() {
+	b.gate.Lock()
+	b.gate.reset = make(chan struct{})
+	b.gate.Unlock()
+}
+
+// ErrReset is DMA of a device that is being reset.
+var ErrReset = errors.New("vfio-user: the device is being reset")
+
+// outside waits until no call into the device is under way. It returns what
+// is closed when a reset begins.
+func (b *Bus) outside() (reset <-chan struct{}, err error) {
 	t := time.NewTimer(insideBound)
 	defer t.Stop()
 	for {
 		b.gate.Lock()
+		reset = b.gate.reset
 		if !b.gate.busy {
 			b.gate.Unlock()
-			return nil
+			return reset, nil
 		}
 		if b.gate.idle == nil {
 			b.gate.idle = make(chan struct{})
@@ -131,10 +153,12 @@ func (b *Bus) outside() error {
 		b.gate.Unlock()
 		select {
 		case <-idle:
+		case <-reset:
+			return nil, ErrReset
 		case <-b.x.c.closed:
-			return b.x.c.reason()
+			return nil, b.x.c.reason()
 		case <-t.C:
-			return ErrInsideAccess
+			return nil, ErrInsideAccess
 		}
 	}
 }
@@ -201,7 +225,8 @@ func (b *Bus) because(table, asked error) error {
 // ask has the client do an access. The client's refusal is a *Fault.
 func (b *Bus) ask(iova uint64, p []byte, write bool) (err error) {
 	wait := func() {
-		if err = b.outside(); err != nil {
+		var reset <-chan struct{}
+		if reset, err = b.outside(); err != nil {
 			return
 		}
 		b.messages.Add(1)
@@ -213,12 +238,12 @@ func (b *Bus) ask(iova uint64, p []byte, write bool) (err error) {
 		if write {
 			var echo [accessSize]byte
 			// An early QEMU replied with the header alone.
-			if n, fds, err = b.x.c.ask(CmdDMAWrite, b.x.s.o.Timeout, echo[:], nil, head[:], p); err == nil && n != 0 && n != accessSize {
+			if n, fds, err = b.x.c.askUntil(reset, CmdDMAWrite, b.x.s.o.Timeout, echo[:], nil, head[:], p); err == nil && n != 0 && n != accessSize {
 				err = fmt.Errorf("%w: answer to DMA_WRITE of %d bytes", ErrProtocol, n)
 			}
 		} else {
 			reply := make([]byte, accessSize+len(p))
-			if n, fds, err = b.x.c.ask(CmdDMARead, b.x.s.o.Timeout, reply, nil, head[:]); err == nil && n != len(reply) {
+			if n, fds, err = b.x.c.askUntil(reset, CmdDMARead, b.x.s.o.Timeout, reply, nil, head[:]); err == nil && n != len(reply) {
 				err = fmt.Errorf("%w: answer to DMA_READ of %d bytes, not %d", ErrProtocol, n, len(reply))
 			}
 			copy(p, reply[accessSize:])
@@ -233,8 +258,11 @@ func (b *Bus) ask(iova uint64, p []byte, write bool) (err error) {
 	} else {
 		wait()
 	}
-	if errors.Is(err, ErrProtocol) {
+	switch {
+	case errors.Is(err, ErrProtocol):
 		b.x.c.fail(err)
+	case errors.Is(err, errAbandoned):
+		return ErrReset
 	}
 	if _, ok := errors.AsType[*Refusal](err); ok {
 		return &Fault{IOVA: iova, Write: write, Why: iommu.Refused}

@@ -93,6 +93,8 @@ type call struct {
 	fds   []int
 	err   error
 	done  chan struct{}
+
+	abandoned bool // nobody waits any more; the answer may still come
 }
 
 func newConn(c *net.UnixConn) *conn {
@@ -247,6 +249,14 @@ func (c *conn) answer(to header, errno Errno, fds []int, parts ...[]byte) error 
 // ask sends a command and waits for its answer, whose payload is copied to
 // reply. fds of the answer are the caller's.
 func (c *conn) ask(cmd Command, timeout time.Duration, reply []byte, fds []int, parts ...[]byte) (n int, got []int, err error) {
+	return c.askUntil(nil, cmd, timeout, reply, fds, parts...)
+}
+
+// errAbandoned is a call that was given up before its answer came.
+var errAbandoned = errors.New("vfio-user: given up")
+
+// askUntil is ask, but that the call is given up when stop is closed.
+func (c *conn) askUntil(stop <-chan struct{}, cmd Command, timeout time.Duration, reply []byte, fds []int, parts ...[]byte) (n int, got []int, err error) {
 	k := &call{cmd: cmd, reply: reply, done: make(chan struct{})}
 	c.mu.Lock()
 	if c.err != nil {
@@ -269,6 +279,11 @@ func (c *conn) ask(cmd Command, timeout time.Duration, reply []byte, fds []int, 
 	defer t.Stop()
 	select {
 	case <-k.done:
+	case <-stop:
+		c.mu.Lock()
+		k.abandoned = true
+		c.mu.Unlock()
+		return 0, nil, errAbandoned
 	case <-t.C:
 		c.fail(fmt.Errorf("%w: %s, %v", ErrTimeout, cmd, timeout))
 		<-k.done // the answer may have come meanwhile
@@ -290,11 +305,15 @@ func (c *conn) deliver(m *message) error {
 	c.mu.Lock()
 	k := c.calls[m.ID]
 	delete(c.calls, m.ID)
+	abandoned := k != nil && k.abandoned
 	c.mu.Unlock()
 	if k == nil {
 		return fmt.Errorf("%w: answer %d (%s) to nothing that was asked", ErrProtocol, m.ID, m.Cmd)
 	}
 	defer close(k.done)
+	if abandoned && k.cmd == m.Cmd {
+		return nil // reply and descriptors are of no use to anybody
+	}
 	switch {
 	case k.cmd != m.Cmd:
 		k.err = fmt.Errorf("%w: answer to %s is one to %s", ErrProtocol, k.cmd, m.Cmd)

@@ -233,5 +233,7 @@ func (x *session) regionWriteMulti(m *message) ([]byte, []int, error) {
 }
 
 func (x *session) reset(*message) ([]byte, []int, error) {
+	x.bus.beginReset()
+	defer x.bus.endReset()
 	return nil, nil, x.dev.Reset()
 }
