@@ -26,6 +26,7 @@ type app struct {
 	signals  <-chan os.Signal // nil: none come
 
 	card    string
+	vocab   string // GGUF file with the vocabulary of the card's model
 	format  string
 	timeout time.Duration
 	verbose bool
@@ -33,8 +34,11 @@ type app struct {
 	done []func() // run when the command has ended
 }
 
-// envCard names a card for commands that were given none.
-const envCard = "HC1_CARD"
+// What a command takes from the environment where no flag says otherwise.
+const (
+	envCard  = "HC1_CARD"
+	envVocab = "HC1_VOCAB"
+)
 
 // execute is the program but for its process: it returns the exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
@@ -145,6 +149,8 @@ emulated one does: --card mock:`,
 	f := root.PersistentFlags()
 	f.StringVar(&a.card, "card", os.Getenv(envCard),
 		"card address: mock:, vfio-user:PATH, PCI address\nor serial number (env "+envCard+")")
+	f.StringVar(&a.vocab, "vocab", os.Getenv(envVocab),
+		"GGUF file with the vocabulary of the card's model,\nwhere it is not the one that ships (env "+envVocab+")")
 	f.StringVarP(&a.format, "output", "o", string(output.Table), "output format: table or json")
 	f.DurationVar(&a.timeout, "timeout", 0, "give up after this long (0: the card's own bounds)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what the driver does to standard error")
@@ -178,7 +184,8 @@ func (a *app) logger() *slog.Logger {
 // attached is a card that is up, with its vocabulary.
 type attached struct {
 	*driver.Card
-	via *attach.Card
+	via    *attach.Card
+	noText error // why there is no vocabulary
 }
 
 // open brings up the card that was named. close must be called.
@@ -194,7 +201,7 @@ func (a *app) open(ctx context.Context) (*attached, error) {
 }
 
 func (a *app) openAt(ctx context.Context, addr address.Address, index int) (*attached, error) {
-	via, err := attach.Open(addr, index)
+	via, err := attach.Open(ctx, addr, index)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +221,23 @@ func (a *app) up(ctx context.Context, via *attach.Card) (*attached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", via.Address, err)
 	}
-	return &attached{Card: c, via: via}, nil
+	// Text is what most commands are about, but not all: those that need it
+	// ask for the vocabulary.
+	if via.Mock == nil && via.Computes(c.Capabilities()) {
+		c.SetSlack(emulatedSlack)
+	}
+	err = via.Learn(c.Capabilities(), a.vocab)
+	return &attached{Card: c, via: via, noText: err}, nil
+}
+
+// speak is open for commands that need text.
+func (a *app) speak(ctx context.Context) (*attached, error) {
+	c, err := a.open(ctx)
+	if err == nil && c.noText != nil {
+		err = c.noText
+		c.close(&err)
+	}
+	return c, err
 }
 
 // close gives the card back. What went wrong before counts more.

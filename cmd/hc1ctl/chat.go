@@ -32,7 +32,7 @@ func (a *app) chat(ctx context.Context, f runFlags) (err error) {
 		return err
 	}
 	c := &chat{app: a, flags: f, params: p}
-	if c.card, err = a.open(ctx); err != nil {
+	if c.card, err = a.speak(ctx); err != nil {
 		return err
 	}
 	defer c.card.close(&err)

@@ -41,7 +41,7 @@ was measured, modelled or claimed. Tokens per dollar count electricity only.`,
 			}
 			const ask = "Tell me a story about a fox and a river."
 			ctx := cmd.Context()
-			c, err := a.open(ctx)
+			c, err := a.speak(ctx)
 			if err != nil {
 				return err
 			}

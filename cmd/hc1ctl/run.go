@@ -180,7 +180,7 @@ func (a *app) once(ctx context.Context, args []string, f runFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := a.open(ctx)
+	c, err := a.speak(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}

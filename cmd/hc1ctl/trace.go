@@ -17,16 +17,20 @@ func (a *app) traces() *cobra.Command {
 	c := &cobra.Command{Use: "trace", Short: "Traces of an emulated card"}
 	var kinds []string
 	var diff string
+	var untimed bool
 	show := &cobra.Command{
 		Use:   "show FILE",
 		Short: "Show a trace, or compare two",
 		Long: `Shows what passed between a card and its host: registers, DMA and interrupts, as
 written by an emulated card with trace=FILE in its address. Payloads are hashes.
 With --diff two traces are compared, times left out, and the first difference
-is shown; the exit code is then 1.`,
+is shown; the exit code is then 1. --untimed keeps what does not depend on
+timing: register accesses (of reads that poll, the last), commands and resets,
+and token records. That is the same on every face of a card.`,
 		Example: `  hc1ctl run --card 'mock:?clock=virtual&trace=t.txt' --greedy hello
   hc1ctl trace show t.txt --kind MW,IRQ
-  hc1ctl trace show t.txt --diff other.txt`,
+  hc1ctl trace show t.txt --diff other.txt
+  hc1ctl trace show in-process.txt --diff over-socket.txt --untimed`,
 		Args: oneArg("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			for i, k := range kinds {
@@ -34,7 +38,14 @@ is shown; the exit code is then 1.`,
 					return usagef("--kind %q: use %s", k, strings.Join(traceKinds(), ", "))
 				}
 			}
-			t, err := readTrace(args[0])
+			load := func(path string) (*trace.Trace, error) {
+				t, err := readTrace(path)
+				if err == nil && untimed {
+					t.Entries = trace.Untimed(t.Entries)
+				}
+				return t, err
+			}
+			t, err := load(args[0])
 			if err != nil {
 				return err
 			}
@@ -48,7 +59,7 @@ is shown; the exit code is then 1.`,
 				}
 				return a.printer().Print(v)
 			}
-			o, err := readTrace(diff)
+			o, err := load(diff)
 			if err != nil {
 				return err
 			}
@@ -61,6 +72,7 @@ is shown; the exit code is then 1.`,
 	}
 	show.Flags().StringSliceVar(&kinds, "kind", nil, "only these kinds: "+strings.Join(traceKinds(), " "))
 	show.Flags().StringVar(&diff, "diff", "", "compare with this trace")
+	show.Flags().BoolVar(&untimed, "untimed", false, "only what does not depend on timing")
 	c.AddCommand(show)
 	return c
 }

@@ -4,6 +4,7 @@
 package attach
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -15,8 +16,6 @@ import (
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/mock"
 	"github.com/hc1-toolkit/hc1/internal/address"
-	"github.com/hc1-toolkit/hc1/internal/card"
-	"github.com/hc1-toolkit/hc1/internal/card/trace"
 	"github.com/hc1-toolkit/hc1/internal/emu"
 	"github.com/hc1-toolkit/hc1/internal/gguf"
 	"github.com/hc1-toolkit/hc1/internal/model"
@@ -46,21 +45,22 @@ func (e *tagged) Is(target error) bool { return target == e.kind }
 type Card struct {
 	Address  address.Address
 	Function hal.Function
-	Clock    driver.Clock // nil: the machine's
-	Vocab    *tokenizer.Tokenizer
-	Chat     bool       // the model was made for conversations
-	Mock     *mock.Mock // nil for other backends
+	Clock    driver.Clock         // nil: the machine's
+	Vocab    *tokenizer.Tokenizer // nil until Learn where the address names no model
+	Chat     bool                 // the model was made for conversations
+	Mock     *mock.Mock           // nil for other backends
 
-	trace *trace.Writer
-	file  *os.File
+	trace *Trace
 }
 
 // Open attaches card number index of the address (0 for the only one).
-func Open(a address.Address, index int) (*Card, error) {
+func Open(ctx context.Context, a address.Address, index int) (*Card, error) {
 	switch a.Scheme {
 	case address.Mock:
 		return openMock(a, index)
-	case address.VFIOUser, address.PCI, address.Serial:
+	case address.VFIOUser:
+		return openSocket(ctx, a)
+	case address.PCI, address.Serial:
 		return nil, fmt.Errorf("%s: %w", a, ErrNoBackend)
 	}
 	return nil, fmt.Errorf("%s: %w", a, ErrNoBackend)
@@ -196,26 +196,14 @@ func OpenEngine(a address.Address, index int, e silicon.Engine, v *tokenizer.Tok
 	if err != nil {
 		return nil, err
 	}
-	o := mock.Options{Engine: e, Clock: clock, Seed: a.Seed, Serial: a.Seed<<8 + uint64(index) + 1}
-	if a.Fault != "" {
-		if o.Faults, err = card.ParsePlan(a.Fault); err != nil {
-			return nil, &tagged{ErrAddress, fmt.Errorf("card address %q: %w", a, err)}
-		}
+	cfg, t, err := Config(a, index, e)
+	if err != nil {
+		return nil, err
 	}
-	c := &Card{Address: a, Vocab: v}
-	if a.Trace != "" {
-		path := a.Trace
-		if a.Cards > 1 {
-			path = fmt.Sprintf("%s.%d", path, index)
-		}
-		if c.file, err = os.Create(path); err != nil {
-			return nil, fmt.Errorf("trace: %w", err)
-		}
-		c.trace = trace.NewWriter(c.file, a.Seed, false)
-		o.Trace = c.trace
-	}
+	c := &Card{Address: a, Vocab: v, trace: t}
+	o := mock.Options{Engine: e, Clock: clock, Seed: cfg.Seed, Serial: cfg.Serial, Faults: cfg.Faults, Trace: cfg.Trace}
 	if c.Mock, err = mock.New(o); err != nil {
-		return nil, errors.Join(err, c.closeTrace())
+		return nil, errors.Join(err, t.Close())
 	}
 	c.Function = &function{Mock: c.Mock, card: c}
 	if clock == mock.Virtual {
@@ -230,16 +218,7 @@ type function struct {
 	card *Card
 }
 
-func (f *function) Close() error { return errors.Join(f.Mock.Close(), f.card.closeTrace()) }
-
-func (c *Card) closeTrace() error {
-	if c.file == nil {
-		return nil
-	}
-	err := errors.Join(c.trace.Flush(), c.file.Close())
-	c.file = nil
-	return err
-}
+func (f *function) Close() error { return errors.Join(f.Mock.Close(), f.card.trace.Close()) }
 
 // nameOr is a model's path, or a name for the one that has none.
 func nameOr(path string) string {

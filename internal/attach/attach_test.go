@@ -53,7 +53,7 @@ func TestOpen(t *testing.T) {
 		{address: "01:00.0", err: ErrNoBackend, says: "0000:01:00.0"},
 		{address: "HC1-0000000000000001", err: ErrNoBackend, says: "HC1-"},
 	} {
-		got, err := Open(parse(t, c.address), c.index)
+		got, err := Open(t.Context(), parse(t, c.address), c.index)
 		if c.err != nil {
 			if !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: %v, want %v and %q", c.address, err, c.err, c.says)
@@ -76,7 +76,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: close: %v", c.address, err)
 		}
 	}
-	if _, err := Open(parse(t, "mock:?cards=2"), 2); err == nil {
+	if _, err := Open(t.Context(), parse(t, "mock:?cards=2"), 2); err == nil {
 		t.Error("card 2 of 2 is there")
 	}
 	f, err := os.Open(traced)

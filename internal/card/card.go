@@ -216,6 +216,29 @@ func New(cfg Config, bus Bus, lock sync.Locker) (*Card, error) {
 	return c, nil
 }
 
+// Minus is what was counted since o.
+func (c Counters) Minus(o Counters) Counters {
+	c.MMIOReads -= o.MMIOReads
+	c.MMIOWrites -= o.MMIOWrites
+	c.Doorbells -= o.Doorbells
+	c.Kicks -= o.Kicks
+	c.Arms -= o.Arms
+	c.DMAReads -= o.DMAReads
+	c.DMAWrites -= o.DMAWrites
+	c.DMAReadBytes -= o.DMAReadBytes
+	c.DMAWrittenBytes -= o.DMAWrittenBytes
+	c.DMAFaults -= o.DMAFaults
+	c.Interrupts -= o.Interrupts
+	c.Commands -= o.Commands
+	c.Tokens -= o.Tokens
+	c.Prefilled -= o.Prefilled
+	c.Late -= o.Late
+	c.RingStalls -= o.RingStalls
+	c.BusyNS -= o.BusyNS
+	c.Steps -= o.Steps
+	return c
+}
+
 // Counters returns a copy of the counters.
 func (c *Card) Counters() Counters { return c.counters }
 

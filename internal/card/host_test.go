@@ -32,6 +32,7 @@ type fakeHost struct {
 	sess   [16]ringView
 	hook   func(iova uint64) // at every 32-bit store of the card
 	lax    bool              // violations are what the test is about
+	poked  bool              // the host wrote a register inside the step
 }
 
 // ringView is the host's side of a session. Its blocks and ring are those of
@@ -109,7 +110,10 @@ func (h *fakeHost) step() {
 	if h.next != Idle && h.next > h.now {
 		h.now = h.next
 	}
-	h.next = h.c.Step(h.now)
+	h.poked = false
+	if h.next = h.c.Step(h.now); h.poked {
+		h.next = h.now
+	}
 }
 
 // settle steps until the card is idle or only has records to keep.

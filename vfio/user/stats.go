@@ -15,22 +15,20 @@ type Stats struct {
 }
 
 // Messages is how many messages of a command came.
-func (s *Stats) Messages(c Command) uint64 {
+func (s Stats) Messages(c Command) uint64 {
 	if int(c) >= len(s.Received)-1 {
 		return s.Received[len(s.Received)-1]
 	}
 	return s.Received[c]
 }
 
-func (s *Stats) total() (n uint64) {
+// Total is how many messages came in all.
+func (s Stats) Total() (n uint64) {
 	for _, k := range s.Received {
 		n += k
 	}
 	return n
 }
-
-// Total is how many messages came in all.
-func (s *Stats) Total() uint64 { return s.total() }
 
 // Stats returns a copy of the counters.
 func (s *Server) Stats() Stats {

@@ -19,6 +19,18 @@ type Options struct {
 	Card  card.Config
 	Clock emu.Clock // Realtime or Fast
 	Log   *slog.Logger
+	// Left, if not nil, is called when a client has gone and the card stands
+	// still.
+	Left func(Visit)
+}
+
+// Visit is what one client's time with the card came to.
+type Visit struct {
+	Counters card.Counters // of the card, in that time
+	Messages uint64        // that came over the socket
+	Breaches uint64        // of the interface, by the client
+	// The first of them, until the card has seen too many to keep.
+	Violations []card.Violation
 }
 
 // Card is an emulated card behind a socket.
@@ -26,10 +38,17 @@ type Card struct {
 	f      *emu.Function
 	server *user.Server
 	log    *slog.Logger
+	left   func(Visit)
 
 	// Guarded by the card's lock.
 	bus *user.Bus // nil without a client
 	aer uint64
+
+	// As they were when the client came.
+	counters card.Counters
+	messages uint64
+	breaches uint64
+	kept     int // violations
 }
 
 // New powers a card on.
@@ -37,7 +56,7 @@ func New(o Options) (*Card, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Card{log: o.Log}
+	c := &Card{log: o.Log, left: o.Left}
 	var err error
 	if c.f, err = emu.New(o.Card, o.Clock, (*bus)(c), nil); err != nil {
 		return nil, fmt.Errorf("card: %w", err)
@@ -94,10 +113,14 @@ func (c *Card) Attach(b *user.Bus) {
 		wait()
 		c.f.Mu.Lock()
 	}
+	messages := c.server.Stats().Total()
 	c.f.Acquire()
+	defer c.f.Release()
 	c.bus = b
 	c.aer = c.f.Card.Signalled()
-	c.f.Release()
+	c.messages, c.counters = messages, c.f.Card.Counters()
+	v, n := c.f.Card.Violations()
+	c.kept, c.breaches = len(v), n
 }
 
 // Detach implements user.Device: losing the socket is losing the last file.
@@ -105,9 +128,14 @@ func (c *Card) Detach() {
 	if err := c.f.LastClose(); err != nil {
 		c.log.Error("card reset after its client left", "err", err)
 	}
+	messages := c.server.Stats().Total()
 	c.f.Acquire()
+	defer c.f.Release()
 	c.bus = nil
-	c.f.Release()
+	if c.left != nil {
+		v, n := c.f.Card.Violations()
+		c.left(Visit{c.f.Card.Counters().Minus(c.counters), messages - c.messages, n - c.breaches, v[c.kept:]})
+	}
 }
 
 // Reset implements user.Device.
