@@ -223,6 +223,9 @@ func configRange(off, width int) error {
 	return nil
 }
 
+// Messages is how many messages this client has sent.
+func (f *Client) Messages() uint64 { return f.c.sent.Load() }
+
 // Events implements hal.Function.
 func (f *Client) Events() (out []hal.Event) {
 	f.mu.Lock()

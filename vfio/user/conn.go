@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -77,6 +78,7 @@ type conn struct {
 
 	wmu  sync.Mutex
 	wbuf []byte
+	sent atomic.Uint64 // messages
 
 	mu     sync.Mutex
 	calls  map[uint16]*call
@@ -212,6 +214,7 @@ func (c *conn) write(h header, fds []int, parts ...[]byte) error {
 	for _, p := range parts {
 		b = append(b, p...)
 	}
+	c.sent.Add(1)
 	c.c.SetWriteDeadline(time.Now().Add(stallBound))
 	k, _, err := c.c.WriteMsgUnix(b, sendRights(fds), nil)
 	if err == nil && k < len(b) {
