@@ -22,7 +22,7 @@ demo: build ## an answer streamed from the emulated card, then what it cost
 	@bin/hc1ctl demo
 
 bench: build ## the budgets of the design, as ratios measured in one run
-	@bin/hc1ctl bench --card mock:
+	@scripts/bench
 
 fuzz: ## every fuzz target for FUZZTIME (default 1m) each
 	@FUZZTIME=$${FUZZTIME:-1m} scripts/fuzz

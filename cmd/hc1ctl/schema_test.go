@@ -26,7 +26,7 @@ var published = map[string]any{
 	"hc1.model.show/1": modelView{}, "hc1.tokenize/1": tokenizeView{}, "hc1.detokenize/1": detokenizeView{}, "hc1.trace.show/1": traceView{},
 	"hc1.trace.diff/1": traceDiff{}, "hc1.log.telemetry/1": telemetryView{}, "hc1.log.firmware/1": firmwareView{}, "hc1.log.selftest/1": selfTestView{},
 	"hc1.log.error/1": errorLogView{}, "hc1.log.events/1": eventLogView{}, "hc1.log.sessions/1": sessionLogView{}, "hc1.bench/1": bench.Report{},
-	"hc1.demo/1": demoView{},
+	"hc1.demo/1": demoView{}, "hc1.bench.faces/1": bench.FacesReport{},
 }
 
 // schemaOf is the JSON Schema of a Go type as encoding/json prints it.

@@ -88,8 +88,8 @@ When all cards can be reached, "ready" is printed on a line of its own. SIGTERM
 or Ctrl-C ends the program; clients are asked to leave, then hung up on. A card
 has one client at a time and is reset when it leaves.
 
-With --cards N the sockets are PATH.0 to PATH.N-1, and so are traces. Fault plans
-are explained by "hc1ctl address --help".`,
+With --cards N the sockets are PATH.0 to PATH.N-1, and so are traces. Fault
+plans are explained by "hc1ctl address --help".`,
 		Example: `  hc1emu --socket /tmp/hc1.sock
   hc1emu --socket /tmp/hc1.sock --cards 2 --clock fast
   hc1emu --socket /tmp/hc1.sock --script story.txt --trace trace.txt
@@ -125,7 +125,7 @@ are explained by "hc1ctl address --help".`,
 	f.Uint64Var(&a.Seed, "seed", 0, "of the fault plan's dice; also picks the serial numbers")
 	f.StringVar(&a.Fault, "fault", "", "fault plan")
 	f.StringVar(&a.Trace, "trace", "", "write what passes between card and host to a file")
-	f.StringVar(&o.logAs, "log", "text", "how to log to standard error: text, json or none")
+	f.StringVar(&o.logAs, "log", "text", "how to log on standard error:\ntext, json or none")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log refused commands too")
 	f.BoolVar(&ask, "version", false, "print the version")
 	return cmd

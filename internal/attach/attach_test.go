@@ -49,7 +49,8 @@ func TestOpen(t *testing.T) {
 		{address: "mock:?model=script:" + dir + "/none", err: fs.ErrNotExist, says: "script"},
 		{address: "mock:?trace=" + dir + "/none/t", err: fs.ErrNotExist, says: "trace"},
 		{address: "mock:?fault=explode", err: ErrAddress, says: `no fault is named "explode"`},
-		{address: "vfio-user:/run/x", err: ErrNoBackend, says: "/run/x"},
+		{address: "vfio-user:" + dir + "/none", err: ErrNoServer, says: "no socket there"},
+		{address: "vfio-user:" + dir + "/s.txt", err: ErrNoServer, says: "nobody listens"},
 		{address: "01:00.0", err: ErrNoBackend, says: "0000:01:00.0"},
 		{address: "HC1-0000000000000001", err: ErrNoBackend, says: "HC1-"},
 	} {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
-	"syscall"
 
 	"github.com/hc1-toolkit/hc1/internal/address"
 	"github.com/hc1-toolkit/hc1/vfio/user"
@@ -25,8 +25,10 @@ func openSocket(ctx context.Context, a address.Address) (*Card, error) {
 	switch {
 	case errors.Is(err, user.ErrBusy):
 		return nil, &tagged{ErrHeld, fmt.Errorf("%s is held by %s", a, holders(a.Path))}
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, user.ErrRefused):
 		return nil, &tagged{ErrNoServer, fmt.Errorf("%s: nobody listens", a)}
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &tagged{ErrNoServer, fmt.Errorf("%s: no socket there", a)}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", a, err)
 	}

@@ -36,7 +36,7 @@ var Entries = []Entry{
 	{"CTL-11", "NO_PERMISSION", Error, Input, "A file or device may not be opened by this user.", "Run as a user who may, or change who may."},
 	{"CTL-12", "NO_NAME", Error, Input, "The catalogue has no error of this code or name.", "See `hc1ctl error list`."},
 	{"CTL-13", "TRACES_DIFFER", Info, Input, "Two traces that were compared differ.", "The output has the first entry that does."},
-	{"CTL-14", "NO_SERVER", Error, Input, "The socket is there, but no program serves a card on it.", "Start one: `hc1emu --socket PATH`."},
+	{"CTL-14", "NO_SERVER", Error, Input, "No program serves a card on this socket.", "Start one: `hc1emu --socket PATH`."},
 	{"CTL-15", "HELD", Error, Capacity, "Another program has the card; a card has one owner.", "Wait for the one that the message names, or end it."},
 	{"CTL-16", "NO_VOCABULARY", Error, Input, "The card's tokens cannot be turned into text: its model is not known here.", "Name the model's GGUF file with `--vocab FILE`."},
 

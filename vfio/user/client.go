@@ -80,6 +80,9 @@ func NewClient(ctx context.Context, c *net.UnixConn, o ClientOptions) (*Client, 
 		f.c.fail(err)
 		<-f.done
 		f.closeEvents()
+		for _, r := range f.regions {
+			r.close()
+		}
 		return nil, err
 	}
 	return f, nil

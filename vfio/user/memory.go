@@ -107,11 +107,10 @@ func (f *Client) free(b *buffer) error {
 	m := dmaUnmap{Argsz: dmaUnmapSize, Addr: b.iova, Size: uint64(len(b.mem.Bytes))}
 	_, err := f.ask(CmdDMAUnmap, make([]byte, dmaUnmapSize), nil, m.encode())
 	f.forget(b)
+	b.mem.Close() // a device that keeps its mapping keeps the file's pages, but nothing of this process
 	if err == nil || f.c.reason() != nil {
-		b.mem.Close()
 		return nil // a lost card reaches nothing
 	}
-	// The device may still write there: the memory stays where it is.
 	return fmt.Errorf("vfio-user: unmap %#x: %w", b.iova, err)
 }
 

@@ -16,6 +16,9 @@ import (
 // Errno is an error number as it travels in a reply.
 type Errno = unix.Errno
 
+// ErrRefused is a socket file on which nobody listens.
+const ErrRefused = unix.ECONNREFUSED
+
 // Error numbers that replies carry.
 const (
 	eBUSY   = unix.EBUSY
