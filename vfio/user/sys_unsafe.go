@@ -123,10 +123,15 @@ func (e eventFD) signal() {
 	}
 }
 
-// take reports whether it was signalled since the last take.
+// take reports whether it was signalled since the last take. It does not
+// wait: O_NONBLOCK belongs to the open file, so a peer that was given it can
+// take the flag away, but not RWF_NOWAIT.
 func (e eventFD) take() bool {
 	var b [8]byte
-	n, _ := unix.Read(int(e), b[:])
+	n, err := unix.Preadv2(int(e), [][]byte{b[:]}, -1, unix.RWF_NOWAIT)
+	if err == unix.EOPNOTSUPP || err == unix.ENOSYS { // before Linux 5.8
+		n, _ = unix.Read(int(e), b[:])
+	}
 	return n == 8
 }
 
