@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,12 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+// last is its end, for messages.
+func (b *buffer) last() string {
+	s := b.String()
+	return s[max(0, len(s)-2000):]
+}
+
 func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -64,6 +71,7 @@ func (b *buffer) String() string {
 type program struct {
 	*exec.Cmd
 	t        *testing.T
+	in       io.WriteCloser
 	out, err buffer
 	done     chan struct{}
 	code     int
@@ -71,7 +79,16 @@ type program struct {
 
 func start(t *testing.T, name string, args ...string) *program {
 	t.Helper()
-	p := &program{Cmd: exec.Command(filepath.Join(bin, name), args...), t: t, done: make(chan struct{})}
+	if name == "qemu" { // the first word is the program
+		name, args = args[0], args[1:]
+	} else {
+		name = filepath.Join(bin, name)
+	}
+	p := &program{Cmd: exec.Command(name, args...), t: t, done: make(chan struct{})}
+	var err error
+	if p.in, err = p.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	p.Stdout, p.Stderr = &p.out, &p.err
 	p.Env = append(os.Environ(), "HC1_CARD=", "HC1_VOCAB=")
 	if err := p.Start(); err != nil {
@@ -91,13 +108,16 @@ func start(t *testing.T, name string, args ...string) *program {
 	return p
 }
 
+// say writes to a program's standard input.
+func (p *program) say(s string) { io.WriteString(p.in, s) }
+
 // end waits for the program and returns its exit code.
 func (p *program) end() int {
 	p.t.Helper()
 	select {
 	case <-p.done:
 	case <-time.After(patience):
-		p.t.Fatalf("%v still runs; it wrote %q and %q", p.Args, p.out.String(), p.err.String())
+		p.t.Fatalf("%v still runs; it wrote %q and %q", p.Args, p.out.last(), p.err.last())
 	}
 	return p.code
 }
@@ -111,11 +131,11 @@ func (p *program) until(what string, f func() bool) {
 			if f() {
 				return
 			}
-			p.t.Fatalf("%v ended with %d before %s: %q, %q", p.Args, p.code, what, p.out.String(), p.err.String())
+			p.t.Fatalf("%v ended with %d before %s: %q, %q", p.Args, p.code, what, p.out.last(), p.err.last())
 		default:
 		}
 		if time.Now().After(end) {
-			p.t.Fatalf("%v: no %s in %v: %q, %q", p.Args, what, patience, p.out.String(), p.err.String())
+			p.t.Fatalf("%v: no %s in %v: %q, %q", p.Args, what, patience, p.out.last(), p.err.last())
 		}
 	}
 }

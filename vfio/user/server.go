@@ -227,7 +227,11 @@ func (s *Server) ServeConn(c *net.UnixConn) error {
 	s.stats.Clients++
 	s.now = nil
 	s.mu.Unlock()
-	x.log.Info("client detached", "reason", err)
+	why := "left"
+	if err != ErrDisconnected {
+		why = err.Error()
+	}
+	x.log.Info("client detached", "reason", why)
 	s.turn <- struct{}{}
 	if errors.Is(err, ErrDisconnected) {
 		return nil
