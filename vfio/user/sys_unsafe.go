@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -128,11 +129,14 @@ func (e eventFD) signal() {
 // take the flag away, but not RWF_NOWAIT.
 func (e eventFD) take() bool {
 	var b [8]byte
-	n, err := unix.Preadv2(int(e), [][]byte{b[:]}, -1, unix.RWF_NOWAIT)
-	if err == unix.EOPNOTSUPP || err == unix.ENOSYS { // before Linux 5.8
-		n, _ = unix.Read(int(e), b[:])
+	to := unix.Iovec{Base: &b[0]}
+	to.SetLen(len(b))
+	n, _, errno := unix.Syscall6(unix.SYS_PREADV2, uintptr(e), uintptr(unsafe.Pointer(&to)), 1, ^uintptr(0), ^uintptr(0), unix.RWF_NOWAIT)
+	if errno == unix.EOPNOTSUPP || errno == unix.ENOSYS { // before Linux 5.8
+		k, _ := unix.Read(int(e), b[:])
+		return k == 8
 	}
-	return n == 8
+	return errno == 0 && n == 8
 }
 
 // waitEither blocks until one of two eventfds is signalled, or d has passed
