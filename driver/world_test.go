@@ -41,6 +41,7 @@ func script(n int) silicon.Engine {
 	if err != nil {
 		panic(err)
 	}
+	scripts.Store(e, n)
 	return e
 }
 

@@ -64,6 +64,8 @@ var classes = []struct {
 	{attach.ErrNoServer, "NO_SERVER", catalog.ExitNotFound},
 	{attach.ErrHeld, "HELD", catalog.ExitBusy},
 	{attach.ErrNoVocabulary, "NO_VOCABULARY", catalog.ExitNotFound},
+	{attach.ErrNoCard, "NO_CARD", catalog.ExitNotFound},
+	{attach.ErrNotBound, "NOT_BOUND", catalog.ExitUnsupported},
 	{attach.ErrNoBackend, "NO_BACKEND", catalog.ExitUnsupported},
 	{attach.ErrBadInput, "BAD_FILE", catalog.ExitBadInput},
 	{driver.ErrCardLost, "CARD_LOST", catalog.ExitCardLost},

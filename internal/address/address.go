@@ -5,6 +5,8 @@
 //	vfio-user:PATH
 //	0000:01:00.0            a PCI address (BDF)
 //	HC1-00000000DEADBEEF    a serial number
+//
+// The last two may be followed by ?iommu=iommufd|type1|unsafe-none.
 package address
 
 import (
@@ -31,6 +33,7 @@ type Address struct {
 	Scheme Scheme
 	Path   string // VFIOUser: the socket
 	Name   string // PCI: the BDF with its domain; Serial: the serial number
+	IOMMU  string // PCI, Serial: how to reach the kernel's; "" chooses
 
 	// The rest is for Mock.
 	Clock  string // realtime, fast or virtual
@@ -44,6 +47,9 @@ type Address struct {
 
 // Clocks are the values of clock=.
 var Clocks = []string{"realtime", "fast", "virtual"}
+
+// IOMMUs are the values of iommu=.
+var IOMMUs = []string{"iommufd", "type1", "unsafe-none"}
 
 // keys are the options of a mock: address, for messages.
 const keys = "clock, seed, model, cards, fault, trace"
@@ -86,13 +92,21 @@ func Parse(s string) (Address, error) {
 		}
 		return Address{Scheme: VFIOUser, Path: rest}, nil
 	}
-	if name := strings.ToLower(s); matches(name, "xxxx:xx:xx.7") {
-		return Address{Scheme: PCI, Name: name}, nil
-	} else if matches(name, "xx:xx.7") {
-		return Address{Scheme: PCI, Name: "0000:" + name}, nil
+	bare, query, asked := strings.Cut(s, "?")
+	mode := ""
+	if asked {
+		var ok bool
+		if mode, ok = strings.CutPrefix(query, "iommu="); !ok || !slices.Contains(IOMMUs, mode) {
+			return Address{}, fmt.Errorf("card address %q: after '?' goes iommu= with %s", s, strings.Join(IOMMUs, ", "))
+		}
 	}
-	if up := strings.ToUpper(s); matches(up, "HC1-xxxxxxxxxxxxxxxx") {
-		return Address{Scheme: Serial, Name: up}, nil
+	if name := strings.ToLower(bare); matches(name, "xxxx:xx:xx.7") {
+		return Address{Scheme: PCI, Name: name, IOMMU: mode}, nil
+	} else if matches(name, "xx:xx.7") {
+		return Address{Scheme: PCI, Name: "0000:" + name, IOMMU: mode}, nil
+	}
+	if up := strings.ToUpper(bare); matches(up, "HC1-xxxxxxxxxxxxxxxx") {
+		return Address{Scheme: Serial, Name: up, IOMMU: mode}, nil
 	}
 	return Address{}, fmt.Errorf("card address %q: not mock:, vfio-user:PATH, a PCI address like 0000:01:00.0, or a serial number like HC1-0000000000000001", s)
 }
@@ -175,6 +189,9 @@ func (a Address) String() string {
 	case VFIOUser:
 		return "vfio-user:" + a.Path
 	case PCI, Serial:
+		if a.IOMMU != "" {
+			return a.Name + "?iommu=" + a.IOMMU
+		}
 		return a.Name
 	}
 	var opts []string

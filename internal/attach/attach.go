@@ -61,7 +61,7 @@ func Open(ctx context.Context, a address.Address, index int) (*Card, error) {
 	case address.VFIOUser:
 		return openSocket(ctx, a)
 	case address.PCI, address.Serial:
-		return nil, fmt.Errorf("%s: %w", a, ErrNoBackend)
+		return openPCI(a)
 	}
 	return nil, fmt.Errorf("%s: %w", a, ErrNoBackend)
 }

@@ -39,6 +39,7 @@ var Entries = []Entry{
 	{"CTL-14", "NO_SERVER", Error, Input, "No program serves a card on this socket.", "Start one: `hc1emu --socket PATH`."},
 	{"CTL-15", "HELD", Error, Capacity, "Another program has the card; a card has one owner.", "Wait for the one that the message names, or end it."},
 	{"CTL-16", "NO_VOCABULARY", Error, Input, "The card's tokens cannot be turned into text: its model is not known here.", "Name the model's GGUF file with `--vocab FILE`."},
+	{"CTL-17", "NOT_BOUND", Error, Input, "The card's driver in the kernel is not vfio-pci, which would lend it.", "Give it to vfio-pci: `hc1ctl bind BDF`."},
 
 	status(hci.StatusSuccess, Info, Caller, "Nothing."),
 	status(hci.StatusInvalidOpcode, Error, Driver, bug),

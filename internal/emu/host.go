@@ -69,6 +69,20 @@ func (f *Function) Reset(kind card.ResetKind) error {
 	return nil
 }
 
+// Inherit gives a function that has just been powered on the command register
+// and BARs of the one in whose place it comes: whoever programmed those does
+// not know of the change.
+func (f *Function) Inherit(old *Function) {
+	old.Acquire()
+	defer old.Release()
+	f.Acquire()
+	defer f.Release()
+	for i := range 6 {
+		f.Card.WriteConfig(cfgBAR0+4*i, 4, old.Card.ReadConfig(cfgBAR0+4*i, 4))
+	}
+	f.Card.WriteConfig(cfgCommand, 2, old.Card.ReadConfig(cfgCommand, 2))
+}
+
 // LastClose resets the function as when the last file through which it was
 // held is closed, and hands it over anew: memory space on, bus mastering off.
 func (f *Function) LastClose() error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync/atomic"
 )
 
 // PageSize is the grain of a mapping.
@@ -70,16 +71,23 @@ type span struct{ from, last uint64 }
 // maxFreed bounds what is remembered of past mappings.
 const maxFreed = 4096
 
-// Table is the set of mappings. Lookups neither lock nor allocate: who uses
-// a table from several goroutines locks it.
+// Table is the set of mappings. Lookups neither lock nor allocate. Any number
+// of goroutines may look up at once, but not while one changes the table.
 type Table struct {
-	maps  []Mapping // by IOVA
-	hint  [2]int    // index of the mapping read last, written last
-	freed []span    // what once was mapped, newest last
+	maps  []Mapping       // by IOVA
+	hint  [2]atomic.Int64 // index of the mapping read last, written last
+	freed []span          // what once was mapped, newest last
 }
 
 // Len is the number of mappings.
 func (t *Table) Len() int { return len(t.maps) }
+
+// forget drops the hints: indexes have moved.
+func (t *Table) forget() {
+	for i := range t.hint {
+		t.hint[i].Store(0)
+	}
+}
 
 // at is the index of the first mapping that ends at iova or later.
 func (t *Table) at(iova uint64) int {
@@ -110,7 +118,7 @@ func (t *Table) Map(x Mapping) error {
 	t.maps = append(t.maps, Mapping{})
 	copy(t.maps[i+1:], t.maps[i:])
 	t.maps[i] = x
-	t.hint = [2]int{}
+	t.forget()
 	kept := t.freed[:0]
 	for _, f := range t.freed { // no longer a use after free
 		if f.last < x.IOVA || f.from > x.last() {
@@ -144,7 +152,7 @@ func (t *Table) Unmap(iova, size uint64, gone func(Mapping)) (removed uint64, er
 	n := copy(t.maps[i:], t.maps[j:])
 	clear(t.maps[i+n:])
 	t.maps = t.maps[:i+n]
-	t.hint = [2]int{}
+	t.forget()
 	if len(t.freed) > maxFreed {
 		t.freed = append(t.freed[:0], t.freed[len(t.freed)-maxFreed/2:]...)
 	}
@@ -170,7 +178,7 @@ func (t *Table) Find(iova uint64, write bool) (*Mapping, uint64, error) {
 	if write {
 		way = 1
 	}
-	if i := t.hint[way]; i < len(t.maps) {
+	if i := int(t.hint[way].Load()); i < len(t.maps) {
 		if x := &t.maps[i]; iova-x.IOVA < x.Size && x.Allows(write) {
 			return x, iova - x.IOVA, nil
 		}
@@ -178,7 +186,7 @@ func (t *Table) Find(iova uint64, write bool) (*Mapping, uint64, error) {
 	if i := t.at(iova); i < len(t.maps) && t.maps[i].IOVA <= iova {
 		x := &t.maps[i]
 		if x.Allows(write) {
-			t.hint[way] = i
+			t.hint[way].Store(int64(i))
 			return x, iova - x.IOVA, nil
 		}
 		return nil, 0, &Fault{iova, write, Direction}

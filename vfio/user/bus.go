@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hc1-toolkit/hc1/internal/iommu"
+	"github.com/hc1-toolkit/hc1/internal/irq"
 )
 
 // Fault is an access to the client's memory that was refused: nothing is
@@ -37,9 +38,9 @@ type Bus struct {
 	mu     sync.RWMutex
 	table  iommu.Table
 	files  map[fileID]*file
-	nfiles int                // in files, and older mappings of them
-	mapped int64              // bytes of those
-	irqs   [NumIRQs][]eventFD // -1: not armed
+	nfiles int               // in files, and older mappings of them
+	mapped int64             // bytes of those
+	irqs   [NumIRQs][]irq.FD // -1: not armed
 	buf    []byte
 
 	gate struct {
@@ -56,7 +57,7 @@ func newBus(x *session) *Bus {
 	b := &Bus{x: x, files: map[fileID]*file{}}
 	b.gate.reset = make(chan struct{})
 	for i := range b.irqs {
-		b.irqs[i] = make([]eventFD, x.layout.IRQs[i])
+		b.irqs[i] = make([]irq.FD, x.layout.IRQs[i])
 		for k := range b.irqs[i] {
 			b.irqs[i][k] = -1
 		}
@@ -277,7 +278,7 @@ func (b *Bus) Interrupt(index, n int) bool {
 	if index < 0 || index >= NumIRQs || n < 0 || n >= len(b.irqs[index]) || b.irqs[index][n] < 0 {
 		return false
 	}
-	b.irqs[index][n].signal()
+	b.irqs[index][n].Signal()
 	b.sent.Add(1)
 	return true
 }
@@ -287,9 +288,9 @@ func (b *Bus) arm(index, first int, fds []int) {
 	defer b.mu.Unlock()
 	for i, fd := range fds {
 		if old := b.irqs[index][first+i]; old >= 0 {
-			old.close()
+			old.Close()
 		}
-		b.irqs[index][first+i] = eventFD(fd)
+		b.irqs[index][first+i] = irq.FD(fd)
 	}
 }
 
@@ -298,7 +299,7 @@ func (b *Bus) disarm(index, first, n int) {
 	defer b.mu.Unlock()
 	for i := first; i < first+n; i++ {
 		if old := b.irqs[index][i]; old >= 0 {
-			old.close()
+			old.Close()
 			b.irqs[index][i] = -1
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/internal/iommu"
+	"github.com/hc1-toolkit/hc1/internal/irq"
 )
 
 // ClientOptions may be left zero.
@@ -40,11 +41,10 @@ type Client struct {
 	mu      sync.Mutex // control: buffers, vectors, events
 	bumpTo  uint64
 	buffers map[uint64]*buffer
-	vectors []*vector
-	gone    eventFD // signalled when vectors are of no more use
-	err     eventFD // the ERR interrupt
-	req     eventFD // the REQ interrupt
-	lost    bool    // reported
+	set     *irq.Set // vectors
+	err     irq.FD   // the ERR interrupt
+	req     irq.FD   // the REQ interrupt
+	lost    bool     // reported
 	closed  atomic.Bool
 
 	dma   sync.RWMutex
@@ -69,7 +69,7 @@ func NewClient(ctx context.Context, c *net.UnixConn, o ClientOptions) (*Client, 
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
-	f := &Client{c: newConn(c), o: o, path: c.RemoteAddr().String(), done: make(chan struct{}), bumpTo: iovaBase, buffers: map[uint64]*buffer{}, gone: -1, err: -1, req: -1}
+	f := &Client{c: newConn(c), o: o, path: c.RemoteAddr().String(), done: make(chan struct{}), bumpTo: iovaBase, buffers: map[uint64]*buffer{}, err: irq.None, req: irq.None}
 	stop := context.AfterFunc(ctx, func() { f.c.fail(context.Cause(ctx)) })
 	go f.read()
 	err := f.introduce()
@@ -114,9 +114,7 @@ func (f *Client) read() {
 func (f *Client) wake() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gone >= 0 {
-		f.gone.signal()
-	}
+	f.set.End()
 }
 
 // introduce agrees on a version and asks what the device is like.
@@ -137,7 +135,9 @@ func (f *Client) introduce() error {
 	case major != versionMajor || minor > versionMinor:
 		return fmt.Errorf("%w: version %d.%d, this is %d.%d", hal.ErrUnsupported, major, minor, versionMajor, versionMinor)
 	}
+	f.dma.Lock() // the server may ask for DMA already
 	f.caps = caps
+	f.dma.Unlock()
 	if n, err = f.ask(CmdGetInfo, reply, nil, (&deviceInfo{Argsz: deviceInfoSize}).encode()); err != nil {
 		return err
 	}
@@ -236,10 +236,10 @@ func (f *Client) Events() (out []hal.Event) {
 	if f.closed.Load() {
 		return nil
 	}
-	if f.err >= 0 && f.err.take() {
+	if f.err >= 0 && f.err.Take() {
 		out = append(out, hal.Event{Kind: hal.EventError, Detail: "uncorrectable PCI Express error signalled by the card"})
 	}
-	if f.req >= 0 && f.req.take() {
+	if f.req >= 0 && f.req.Take() {
 		out = append(out, hal.Event{Kind: hal.EventRemoval, Detail: "removal requested"})
 	}
 	if why := f.c.reason(); why != nil && !f.lost {
@@ -263,9 +263,7 @@ func (f *Client) Reset(level hal.Level) error {
 		return fmt.Errorf("reset: %w", f.lossOf(err))
 	}
 	f.mu.Lock()
-	for _, v := range f.vectors {
-		v.event.take()
-	}
+	f.set.Drain()
 	f.mu.Unlock()
 	return f.answers()
 }
@@ -324,7 +322,8 @@ func (f *Client) Close() error {
 		b.mem.Close()
 	}
 	f.buffers = nil
-	f.closeVectors()
+	f.set.Close()
+	f.set = nil
 	f.closeEvents()
 	for _, r := range f.regions {
 		r.close()

@@ -276,7 +276,9 @@ func (c *conn) askUntil(stop <-chan struct{}, cmd Command, timeout time.Duration
 	c.calls[id] = k
 	c.mu.Unlock()
 	if err := c.write(header{ID: id, Cmd: cmd, Flags: typeCommand}, fds, parts...); err != nil {
-		return 0, nil, err // write has failed the connection, and with it the call
+		<-k.done        // write has failed the connection, and with it the call
+		closeFDs(k.fds) // or a peer answered before it was asked
+		return 0, nil, err
 	}
 	t := time.NewTimer(timeout)
 	defer t.Stop()
@@ -284,9 +286,12 @@ func (c *conn) askUntil(stop <-chan struct{}, cmd Command, timeout time.Duration
 	case <-k.done:
 	case <-stop:
 		c.mu.Lock()
-		k.abandoned = true
+		k.abandoned = c.calls[id] == k
 		c.mu.Unlock()
-		return 0, nil, errAbandoned
+		if k.abandoned {
+			return 0, nil, errAbandoned
+		}
+		<-k.done // the answer is here, or the connection has ended
 	case <-t.C:
 		c.fail(fmt.Errorf("%w: %s, %v", ErrTimeout, cmd, timeout))
 		<-k.done // the answer may have come meanwhile

@@ -1,5 +1,7 @@
 package user
 
+import "github.com/hc1-toolkit/hc1/internal/irq"
+
 func (x *session) irqInfo(m *message) ([]byte, []int, error) {
 	argsz, index := le.Uint32(m.body), le.Uint32(m.body[8:])
 	if argsz < irqInfoSize || index >= NumIRQs {
@@ -80,7 +82,7 @@ func (x *session) trigger(m *message, kind uint32, index, start, n int, data []b
 		return refuse(eINVAL, "%d eventfds for %d interrupts", len(m.fds), n)
 	}
 	for _, fd := range m.fds {
-		if _, err := adoptEventFD(fd); err != nil {
+		if _, err := irq.Adopt(fd); err != nil {
 			return refuse(eINVAL, "%v", err)
 		}
 	}

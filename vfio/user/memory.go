@@ -33,7 +33,11 @@ func (f *Client) AllocDMA(size int, dir hal.Direction) (*hal.DMA, error) {
 		return nil, err
 	}
 	n := (size + pageSize - 1) &^ (pageSize - 1)
-	mem, err := NewMemory(n)
+	newMem := newReadable // the server has no need to write what its card reads
+	if dir == hal.CardWrites {
+		newMem = NewMemory
+	}
+	mem, err := newMem(n)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", hal.ErrNoMemory, err)
 	}
@@ -49,16 +53,22 @@ func (f *Client) AllocDMA(size int, dir hal.Direction) (*hal.DMA, error) {
 	}
 	b := &buffer{mem, f.bumpTo}
 	f.bumpTo += uint64(n) + pageSize
-	f.buffers[b.iova] = b
 	f.mu.Unlock()
-	if err := f.share(b, dir); err != nil {
-		f.mu.Lock()
-		delete(f.buffers, b.iova)
-		f.mu.Unlock()
-		mem.Close()
-		return nil, fmt.Errorf("vfio-user: dma buffer of %d bytes: %w", size, f.lossOf(err))
+	err = f.share(b, dir)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch { // until now the memory is nobody else's: a Close meanwhile has not seen it
+	case err != nil:
+		err = fmt.Errorf("vfio-user: dma buffer of %d bytes: %w", size, f.lossOf(err))
+	case f.closed.Load():
+		f.forget(b)
+		err = hal.ErrClosed
+	default:
+		f.buffers[b.iova] = b
+		return &hal.DMA{Bytes: mem.Bytes, IOVA: b.iova, Dir: dir, Free: func() error { return f.free(b) }}, nil
 	}
-	return &hal.DMA{Bytes: mem.Bytes, IOVA: b.iova, Dir: dir, Free: func() error { return f.free(b) }}, nil
+	mem.Close()
+	return nil, err
 }
 
 // share maps a buffer for the device.
@@ -125,7 +135,10 @@ func (f *Client) serve(m *message) error {
 	}
 	addr, count, data := le.Uint64(m.body), le.Uint64(m.body[8:]), m.body[accessSize:]
 	write := m.Cmd == CmdDMAWrite
-	if count == 0 || count > uint64(f.caps.MaxTransfer) || write && uint64(len(data)) != count || !write && len(data) != 0 {
+	f.dma.RLock()
+	most := f.caps.MaxTransfer // 0 until it is agreed on
+	f.dma.RUnlock()
+	if count == 0 || count > uint64(most) || write && uint64(len(data)) != count || !write && len(data) != 0 {
 		return f.c.answer(m.header, eINVAL, nil)
 	}
 	f.dma.RLock()

@@ -17,8 +17,13 @@ type Memory struct {
 	fd    int
 }
 
-// NewMemory makes zeroed memory of whole pages.
-func NewMemory(size int) (*Memory, error) {
+// NewMemory makes zeroed memory of whole pages, for both sides to write.
+func NewMemory(size int) (*Memory, error) { return newMemory(size, 0) }
+
+// newReadable makes memory that a peer can only map for reading.
+func newReadable(size int) (*Memory, error) { return newMemory(size, unix.F_SEAL_FUTURE_WRITE) }
+
+func newMemory(size, seals int) (*Memory, error) {
 	if size <= 0 || size%pageSize != 0 {
 		return nil, fmt.Errorf("vfio-user: memory of %d bytes: not whole pages", size)
 	}
@@ -28,12 +33,14 @@ func NewMemory(size int) (*Memory, error) {
 	}
 	m := &Memory{fd: fd}
 	if err = unix.Ftruncate(fd, int64(size)); err == nil {
-		if _, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err == nil {
-			m.Bytes, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		// What is mapped before the seal may be written; F_SEAL_FUTURE_WRITE is
+		// as old as Linux 5.1.
+		if m.Bytes, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
+			_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
 		}
 	}
 	if err != nil {
-		unix.Close(fd)
+		m.Close()
 		return nil, fmt.Errorf("vfio-user: memory of %d bytes: %w", size, err)
 	}
 	return m, nil
@@ -60,8 +67,10 @@ func (m *Memory) closeFD() {
 type fileID struct{ dev, ino uint64 }
 
 // stat looks at a descriptor that a peer sent. sealed says that the file
-// cannot shrink.
+// cannot shrink below size.
 func stat(fd int) (id fileID, size int64, sealed bool, err error) {
+	// The seals first: a size that is read before them may be an old one.
+	seals, noSeals := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return id, 0, false, err
@@ -69,8 +78,7 @@ func stat(fd int) (id fileID, size int64, sealed bool, err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return id, 0, false, fmt.Errorf("not a regular file (mode %#o)", st.Mode)
 	}
-	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	return fileID{uint64(st.Dev), st.Ino}, st.Size, err == nil && seals&unix.F_SEAL_SHRINK != 0, nil
+	return fileID{uint64(st.Dev), st.Ino}, st.Size, noSeals == nil && seals&unix.F_SEAL_SHRINK != 0, nil
 }
 
 // mapFile maps size bytes of a file that a peer sent, for writing if it lets

@@ -180,6 +180,7 @@ func (s *Server) begin(c *net.UnixConn) bool {
 	if s.closed || len(s.conns) >= maxWaiting {
 		return false
 	}
+	s.conns[c] = true // now: the next one is counted against it
 	s.all.Add(1)
 	return true
 }

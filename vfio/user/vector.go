@@ -2,19 +2,10 @@ package user
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/hc1-toolkit/hc1/hal"
+	"github.com/hc1-toolkit/hc1/internal/irq"
 )
-
-// vector is an interrupt of the device: an eventfd that the server signals.
-type vector struct {
-	f     *Client
-	event eventFD
-	gone  eventFD // signalled, for good, when the vector is of no more use
-	users chan struct{}
-	dead  bool // under users
-}
 
 // learnIRQs asks how many interrupts there are, and listens to errors and to
 // the wish to have the device back.
@@ -36,12 +27,12 @@ func (f *Client) learnIRQs() error {
 	}
 	for _, x := range []struct {
 		index int
-		to    *eventFD
+		to    *irq.FD
 	}{{IRQErr, &f.err}, {IRQReq, &f.req}} {
 		if f.irqs[x.index] == 0 {
 			continue
 		}
-		e, err := newEventFD()
+		e, err := irq.New()
 		if err != nil {
 			return err
 		}
@@ -79,90 +70,37 @@ func (f *Client) Vectors(n int) ([]hal.Vector, error) {
 	if f.closed.Load() {
 		return nil, hal.ErrClosed
 	}
-	f.closeVectors()
+	f.set.Close()
+	f.set = nil
 	off := irqSet{irqSetSize, irqDataNone | irqTrigger, IRQMSIX, 0, 0}
 	if _, err := f.ask(CmdSetIRQs, nil, nil, off.encode()); err != nil || n == 0 {
 		return nil, f.lossOf(err)
 	}
-	var err error
-	if f.gone, err = newEventFD(); err != nil {
+	set, err := irq.NewSet(n, func() error {
+		if f.closed.Load() {
+			return nil
+		}
+		return f.lossOf(f.c.reason())
+	})
+	if err != nil {
 		return nil, err
 	}
-	if f.c.reason() != nil {
-		f.gone.signal() // it ended before there was something to signal
-	}
-	out, fds := make([]hal.Vector, n), make([]int, n)
-	for i := range n {
-		e, err := newEventFD()
-		if err != nil {
-			f.closeVectors()
-			return nil, err
-		}
-		v := &vector{f: f, event: e, gone: f.gone, users: make(chan struct{}, 1)}
-		f.vectors = append(f.vectors, v)
-		out[i], fds[i] = v, int(e)
-	}
-	if err := f.setIRQs(IRQMSIX, 0, fds); err != nil {
-		f.closeVectors()
+	if err := f.setIRQs(IRQMSIX, 0, set.FDs()); err != nil {
+		set.Close()
 		return nil, f.lossOf(err)
 	}
-	return out, nil
-}
-
-// closeVectors lets waiters go and closes the eventfds once they have left.
-// f.mu is held.
-func (f *Client) closeVectors() {
-	if f.gone < 0 {
-		return
+	f.set = set
+	if f.c.reason() != nil {
+		set.End() // it ended before there was something to end
 	}
-	f.gone.signal()
-	for _, v := range f.vectors {
-		v.users <- struct{}{}
-		v.dead = true
-		v.event.close()
-		<-v.users
-	}
-	f.gone.close()
-	f.vectors, f.gone = nil, -1
+	return set.Vectors(), nil
 }
 
 func (f *Client) closeEvents() {
-	for _, e := range []*eventFD{&f.err, &f.req} {
-		if *e >= 0 {
-			e.close()
-			*e = -1
-		}
+	for _, e := range []*irq.FD{&f.err, &f.req} {
+		e.Close()
+		*e = irq.None
 	}
-}
-
-// Wait implements hal.Vector.
-func (v *vector) Wait(d time.Duration) (bool, error) {
-	v.users <- struct{}{} // one goroutine waits at a time; Close comes last
-	defer func() { <-v.users }()
-	if v.dead {
-		return false, hal.ErrClosed
-	}
-	if v.event.take() {
-		return true, nil
-	}
-	if d == 0 && v.f.c.reason() == nil {
-		return false, nil
-	}
-	fired, gone, err := waitEither(v.event, v.gone, d)
-	if err != nil {
-		return false, err
-	}
-	if fired && v.event.take() {
-		return true, nil
-	}
-	if !gone {
-		return false, nil
-	}
-	// Closed, or replaced, or the connection has ended: it tells why.
-	if why := v.f.c.reason(); why != nil && !v.f.closed.Load() {
-		return false, v.f.lossOf(why)
-	}
-	return false, hal.ErrClosed
 }
 
 // capability is where in configuration space a capability is, 0 for nowhere.

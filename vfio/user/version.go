@@ -22,6 +22,7 @@ const (
 	defaultMaxMaps  = 65535
 	maxVersionBytes = 4096 // of a VERSION message's JSON
 	maxJSONDepth    = 8
+	leastTransfer   = 8 // a word
 
 	// MaxFDs is the most file descriptors of a message that this package
 	// sends or takes; MaxTransfer the most bytes of a read or write.
@@ -120,7 +121,7 @@ func decodeCaps(b []byte) (Capabilities, error) {
 		most  int
 	}{
 		{"max_msg_fds", p.MaxMsgFDs, &c.MaxFDs, 0, MaxFDs},
-		{"max_data_xfer_size", p.MaxXfer, &c.MaxTransfer, 1, MaxTransfer},
+		{"max_data_xfer_size", p.MaxXfer, &c.MaxTransfer, leastTransfer, MaxTransfer},
 		{"max_dma_maps", p.MaxMaps, &c.MaxMaps, 1, defaultMaxMaps},
 	} {
 		switch {

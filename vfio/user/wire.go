@@ -245,7 +245,7 @@ func decodeRegionInfo(b []byte) (r regionInfo, err error) {
 				return r, fmt.Errorf("sparse mmap capability of %d bytes", len(c))
 			}
 			k := le.Uint32(c[8:])
-			if k > maxAreas || int(k)*16 > len(c)-16 {
+			if int64(k) > int64(maxAreas-len(r.Areas)) || int(k)*16 > len(c)-16 {
 				return r, fmt.Errorf("%d mmap areas in %d bytes", k, len(c))
 			}
 			for i := range int(k) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hc1-toolkit/hc1/internal/card"
@@ -35,13 +36,13 @@ type Visit struct {
 
 // Card is an emulated card behind a socket.
 type Card struct {
-	f      *emu.Function
+	now    atomic.Pointer[emu.Function]
+	bus    atomic.Pointer[user.Bus] // nil without a client
 	server *user.Server
 	log    *slog.Logger
 	left   func(Visit)
 
 	// Guarded by the card's lock.
-	bus *user.Bus // nil without a client
 	aer uint64
 
 	// As they were when the client came.
@@ -57,14 +58,29 @@ func New(o Options) (*Card, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Card{log: o.Log, left: o.Left}
-	var err error
-	if c.f, err = emu.New(o.Card, o.Clock, (*bus)(c), nil); err != nil {
-		return nil, fmt.Errorf("card: %w", err)
-	}
 	c.server = user.NewServer(c, user.ServerOptions{Log: o.Log})
-	c.f.Start()
-	return c, nil
+	return c, c.Power(o.Card, o.Clock)
 }
+
+// Power takes the card's power away and puts another card in its place,
+// behind the same socket: for tests, whose virtual machine keeps its card as
+// long as it runs. Whoever has the card must not be using it.
+func (c *Card) Power(cfg card.Config, clock emu.Clock) error {
+	f, err := emu.New(cfg, clock, (*bus)(c), nil)
+	if err != nil {
+		return fmt.Errorf("card: %w", err)
+	}
+	if old := c.now.Load(); old != nil {
+		old.Stop()
+		f.Inherit(old)
+	}
+	c.now.Store(f)
+	c.aer, c.counters, c.breaches, c.kept = 0, card.Counters{}, 0, 0
+	f.Start()
+	return nil
+}
+
+func (c *Card) f() *emu.Function { return c.now.Load() }
 
 // Serve takes clients from a listener until Close.
 func (c *Card) Serve(l *net.UnixListener) error { return c.server.Serve(l) }
@@ -76,7 +92,7 @@ func (c *Card) ServeConn(s *net.UnixConn) error { return c.server.ServeConn(s) }
 // off.
 func (c *Card) Close(grace time.Duration) error {
 	err := c.server.Close(grace)
-	c.f.Stop()
+	c.f().Stop()
 	return err
 }
 
@@ -85,10 +101,10 @@ func (c *Card) Close(grace time.Duration) error {
 func (c *Card) Stats() user.Stats { return c.server.Stats() }
 
 // Counters returns the card's counters.
-func (c *Card) Counters() card.Counters { return c.f.Counters() }
+func (c *Card) Counters() card.Counters { return c.f().Counters() }
 
 // Violations returns what hosts did wrong so far.
-func (c *Card) Violations() []card.Violation { return c.f.Violations() }
+func (c *Card) Violations() []card.Violation { return c.f().Violations() }
 
 // Layout implements user.Device. No region is mapped: registers and doorbells
 // act on access, and the doorbells of a busy card are words of host memory
@@ -109,68 +125,66 @@ func (c *Card) Layout() user.Layout {
 // Attach implements user.Device.
 func (c *Card) Attach(b *user.Bus) {
 	b.Yield = func(wait func()) {
-		c.f.Mu.Unlock()
+		f := c.f()
+		f.Mu.Unlock()
 		wait()
-		c.f.Mu.Lock()
+		f.Mu.Lock()
 	}
 	messages := c.server.Stats().Total()
-	c.f.Acquire()
-	defer c.f.Release()
-	c.bus = b
-	c.aer = c.f.Card.Signalled()
-	c.messages, c.counters = messages, c.f.Card.Counters()
-	v, n := c.f.Card.Violations()
+	c.f().Acquire()
+	defer c.f().Release()
+	c.bus.Store(b)
+	c.aer = c.f().Card.Signalled()
+	c.messages, c.counters = messages, c.f().Card.Counters()
+	v, n := c.f().Card.Violations()
 	c.kept, c.breaches = len(v), n
 }
 
 // Detach implements user.Device: losing the socket is losing the last file.
 func (c *Card) Detach() {
-	if err := c.f.LastClose(); err != nil {
+	if err := c.f().LastClose(); err != nil {
 		c.log.Error("card reset after its client left", "err", err)
 	}
 	messages := c.server.Stats().Total()
-	c.f.Acquire()
-	defer c.f.Release()
-	c.bus = nil
+	c.f().Acquire()
+	defer c.f().Release()
+	c.bus.Store(nil)
 	if c.left != nil {
-		v, n := c.f.Card.Violations()
-		c.left(Visit{c.f.Card.Counters().Minus(c.counters), messages - c.messages, n - c.breaches, v[c.kept:]})
+		v, n := c.f().Card.Violations()
+		c.left(Visit{c.f().Card.Counters().Minus(c.counters), messages - c.messages, n - c.breaches, v[c.kept:]})
 	}
 }
 
 // Reset implements user.Device.
 func (c *Card) Reset() error {
-	return c.f.Reset(card.FLR)
+	return c.f().Reset(card.FLR)
 }
 
 // Access implements user.Device. A client may read configuration space in
 // any pieces; the card takes 1, 2 or 4 aligned bytes of it, and 4 or 8 of a
 // BAR.
 func (c *Card) Access(region int, off uint64, b []byte, write bool) error {
-	c.f.Acquire()
-	defer c.f.Release()
-	if c.bus == nil { // behind Detach
-		return user.ErrDisconnected
-	}
+	c.f().Acquire()
+	defer c.f().Release()
 	for len(b) > 0 {
 		n := piece(region, off, len(b))
 		if region == user.RegionConfig {
 			if write {
-				c.f.Card.WriteConfig(int(off), n, uint32(get(b, n)))
+				c.f().Card.WriteConfig(int(off), n, uint32(get(b, n)))
 			} else {
-				put(b, n, uint64(c.f.Card.ReadConfig(int(off), n)))
+				put(b, n, uint64(c.f().Card.ReadConfig(int(off), n)))
 			}
 		} else {
 			if write {
-				c.f.Card.WriteBAR(region, int(off), n, get(b, n))
+				c.f().Card.WriteBAR(region, int(off), n, get(b, n))
 			} else {
-				put(b, n, c.f.Card.ReadBAR(region, int(off), n))
+				put(b, n, c.f().Card.ReadBAR(region, int(off), n))
 			}
 		}
 		b, off = b[n:], off+uint64(n)
 	}
 	if write {
-		c.f.Wake()
+		c.f().Wake()
 	}
 	c.report()
 	return nil
@@ -207,10 +221,10 @@ func put(b []byte, n int, v uint64) {
 // report tells the client of an error that the card signalled. The lock is
 // held.
 func (c *Card) report() {
-	if n := c.f.Card.Signalled(); n != c.aer {
+	if n := c.f().Card.Signalled(); n != c.aer {
 		c.aer = n
-		if c.bus.Capabilities().ErrorEvents { // QEMU would stop its machine
-			c.bus.Interrupt(user.IRQErr, 0)
+		if b := c.bus.Load(); b != nil && b.Capabilities().ErrorEvents { // QEMU would stop its machine
+			b.Interrupt(user.IRQErr, 0)
 		}
 	}
 }
@@ -221,12 +235,12 @@ func (c *Card) Interrupts(index, first, n int, armed bool) {
 	if index != user.IRQMSIX {
 		return
 	}
-	c.f.Acquire()
-	defer c.f.Release()
+	c.f().Acquire()
+	defer c.f().Release()
 	if armed {
-		c.f.ArmVectors(first, n)
+		c.f().ArmVectors(first, n)
 	} else if first == 0 && n == card.NumVectors {
-		c.f.DisarmVectors()
+		c.f().DisarmVectors()
 	}
 }
 
@@ -243,50 +257,50 @@ func unplugged(iova uint64, write bool) error {
 }
 
 func (b *bus) Read(iova uint64, p []byte) error {
-	if b.bus == nil {
-		return unplugged(iova, false)
+	if h := b.bus.Load(); h != nil {
+		return h.Read(iova, p)
 	}
-	return b.bus.Read(iova, p)
+	return unplugged(iova, false)
 }
 
 func (b *bus) Write(iova uint64, p []byte) error {
-	if b.bus == nil {
-		return unplugged(iova, true)
+	if h := b.bus.Load(); h != nil {
+		return h.Write(iova, p)
 	}
-	return b.bus.Write(iova, p)
+	return unplugged(iova, true)
 }
 
 func (b *bus) Load32(iova uint64) (uint32, error) {
-	if b.bus == nil {
-		return 0, unplugged(iova, false)
+	if h := b.bus.Load(); h != nil {
+		return h.Load32(iova)
 	}
-	return b.bus.Load32(iova)
+	return 0, unplugged(iova, false)
 }
 
 func (b *bus) Load64(iova uint64) (uint64, error) {
-	if b.bus == nil {
-		return 0, unplugged(iova, false)
+	if h := b.bus.Load(); h != nil {
+		return h.Load64(iova)
 	}
-	return b.bus.Load64(iova)
+	return 0, unplugged(iova, false)
 }
 
 func (b *bus) Store32(iova uint64, v uint32) error {
-	if b.bus == nil {
-		return unplugged(iova, true)
+	if h := b.bus.Load(); h != nil {
+		return h.Store32(iova, v)
 	}
-	return b.bus.Store32(iova, v)
+	return unplugged(iova, true)
 }
 
 func (b *bus) Store64(iova uint64, v uint64) error {
-	if b.bus == nil {
-		return unplugged(iova, true)
+	if h := b.bus.Load(); h != nil {
+		return h.Store64(iova, v)
 	}
-	return b.bus.Store64(iova, v)
+	return unplugged(iova, true)
 }
 
 func (b *bus) Interrupt(vector int) {
-	if b.bus != nil {
-		b.bus.Interrupt(user.IRQMSIX, vector)
+	if h := b.bus.Load(); h != nil {
+		h.Interrupt(user.IRQMSIX, vector)
 		(*Card)(b).report()
 	}
 }

@@ -1,0 +1,28 @@
+// Package job is what a virtual machine of tests/vm and the test outside it
+// say to each other: what to run, what came of it, and what its emulated
+// cards, which are outside, should be.
+package job
+
+// Job is what the guest is to do, as JSON in /job of its initramfs.
+type Job struct {
+	Modules []string `json:"modules"` // to load, in order
+	Bind    bool     `json:"bind"`    // give the cards to vfio-pci
+	Huge    int      `json:"huge"`    // 2 MiB pages to set aside
+	Steps   []Step   `json:"steps"`
+}
+
+// Step is a program to run.
+type Step struct {
+	Name    string   `json:"name"`
+	Args    []string `json:"args"`
+	Env     []string `json:"env"`
+	Seconds int      `json:"seconds"` // bound; 60
+}
+
+// Marks in the guest's output. What a step prints stands between the first
+// and the second of its own.
+const (
+	MarkBegin = "@@@ begin "
+	MarkEnd   = "@@@ end " // name, exit code
+	MarkDone  = "@@@ done"
+)
