@@ -54,7 +54,7 @@ func TestExitCodes(t *testing.T) {
 		{"address", "", []string{"device", "show", "--card", "mock:?clock=slow"}, catalog.ExitUsage, "use realtime, fast, virtual"},
 		{"no card", "", []string{"device", "list", "--sysfs", t.TempDir()}, catalog.ExitNotFound, "--card mock:"},
 		{"no card for run", "", []string{"run", "hello"}, catalog.ExitNotFound, "--card mock:"},
-		{"no backend", "", []string{"device", "show", "--card", "0000:01:00.0"}, catalog.ExitUnsupported, "no backend"},
+		{"no function", "", []string{"device", "show", "--card", "ffff:01:00.0"}, catalog.ExitNotFound, "no such PCI function"},
 		{"missing model", "", []string{"run", "--card", "mock:?model=/nowhere.gguf", "x"}, catalog.ExitNotFound, "/nowhere.gguf"},
 		{"garbled model", "", []string{"run", "--card", "mock:?model=" + garbled, "x"}, catalog.ExitBadInput, "gguf"},
 		{"garbled model shown", "", []string{"model", "show", garbled}, catalog.ExitBadInput, garbled},
@@ -228,7 +228,7 @@ func TestTraceDiff(t *testing.T) {
 func TestDeviceListSysfs(t *testing.T) {
 	root := t.TempDir()
 	put := func(bdf string, attrs map[string]string) {
-		dir := filepath.Join(root, "bus/pci/devices", bdf)
+		dir := filepath.Join(root, "sys/bus/pci/devices", bdf)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"github.com/hc1-toolkit/hc1/hal/hci"
 	"github.com/hc1-toolkit/hc1/internal/address"
 	"github.com/hc1-toolkit/hc1/internal/output"
+	"github.com/hc1-toolkit/hc1/internal/pci"
 )
 
 func (a *app) device() *cobra.Command {
@@ -38,7 +36,7 @@ emulated cards of a mock: address.`,
 			return a.printer().Print(v)
 		},
 	}
-	list.Flags().StringVar(&sysfs, "sysfs", "/sys", "root of sysfs")
+	list.Flags().StringVar(&sysfs, "sysfs", "/", "root of the file system that has sysfs")
 	if err := list.Flags().MarkHidden("sysfs"); err != nil {
 		panic(err)
 	}
@@ -120,37 +118,23 @@ func (a *app) list(ctx context.Context, sysfs string) (deviceList, error) {
 	return v, nil
 }
 
-// scan finds cards below a sysfs root by class and the placeholder ids.
+// scan lists the cards of a machine by class and the placeholder ids.
 func scan(root string) ([]deviceRow, error) {
-	base := filepath.Join(root, "bus/pci/devices")
-	dirs, err := os.ReadDir(base)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // no PCI here
-	}
+	cards, err := pci.Tree(root).Cards()
 	if err != nil {
-		return nil, fmt.Errorf("list PCI functions: %w", err)
+		return nil, err
 	}
 	var rows []deviceRow
-	for _, d := range dirs {
-		attr := func(name string) string {
-			b, err := os.ReadFile(filepath.Join(base, d.Name(), name))
-			if err != nil {
-				return "" // gone, or not there: as good as not ours
-			}
-			return strings.TrimSpace(string(b))
+	for i, c := range cards {
+		row := deviceRow{Index: i, Card: c.BDF}
+		if c.Driver != "" {
+			row.Driver = &c.Driver
 		}
-		if !strings.HasPrefix(attr("class"), "0x1200") || attr("vendor") != fmt.Sprintf("0x%04x", hci.PCIVendor) ||
-			attr("device") != fmt.Sprintf("0x%04x", hci.PCIDevice) {
-			continue
+		if c.NUMA >= 0 {
+			row.NUMA = &c.NUMA
 		}
-		row := deviceRow{Index: len(rows), Card: d.Name()}
-		if drv, err := os.Readlink(filepath.Join(base, d.Name(), "driver")); err == nil {
-			name := filepath.Base(drv)
-			row.Driver = &name
-		}
-		var numa int
-		if n, err := fmt.Sscan(attr("numa_node"), &numa); n == 1 && err == nil && numa >= 0 {
-			row.NUMA = &numa
+		if c.Serial != "" {
+			row.Serial = &c.Serial
 		}
 		rows = append(rows, row)
 	}

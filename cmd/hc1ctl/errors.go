@@ -66,7 +66,6 @@ var classes = []struct {
 	{attach.ErrNoVocabulary, "NO_VOCABULARY", catalog.ExitNotFound},
 	{attach.ErrNoCard, "NO_CARD", catalog.ExitNotFound},
 	{attach.ErrNotBound, "NOT_BOUND", catalog.ExitUnsupported},
-	{attach.ErrNoBackend, "NO_BACKEND", catalog.ExitUnsupported},
 	{attach.ErrBadInput, "BAD_FILE", catalog.ExitBadInput},
 	{driver.ErrCardLost, "CARD_LOST", catalog.ExitCardLost},
 	{errDeadline, "DEADLINE", catalog.ExitTimeout},

@@ -72,7 +72,7 @@ func TestSentinelsAreClassified(t *testing.T) {
 		"driver.ErrUnsupported": driver.ErrUnsupported, "driver.ErrCancelled": driver.ErrCancelled, "driver.ErrInvalid": driver.ErrInvalid,
 		"hal.ErrCardLost": hal.ErrCardLost, "hal.ErrClosed": hal.ErrClosed, "hal.ErrOutOfRange": hal.ErrOutOfRange,
 		"hal.ErrUnsupported": hal.ErrUnsupported, "hal.ErrNoMemory": hal.ErrNoMemory,
-		"attach.ErrBadInput": attach.ErrBadInput, "attach.ErrAddress": attach.ErrAddress, "attach.ErrNoBackend": attach.ErrNoBackend,
+		"attach.ErrBadInput": attach.ErrBadInput, "attach.ErrAddress": attach.ErrAddress, "attach.ErrNoCard": attach.ErrNoCard, "attach.ErrNotBound": attach.ErrNotBound, "attach.ErrHeld": attach.ErrHeld, "attach.ErrNoServer": attach.ErrNoServer, "attach.ErrNoVocabulary": attach.ErrNoVocabulary,
 	}
 	for pkg, path := range map[string]string{"driver": "../../driver/errors.go", "hal": "../../hal/hal.go", "attach": "../../internal/attach/attach.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)

@@ -69,7 +69,7 @@ func TestGoldens(t *testing.T) {
 		{"error-usage", []string{"run", "--top-p", "7", "x"}},
 		{"error-address", []string{"run", "--card", "mock:?clock=slow", "x"}},
 		{"error-no-card", []string{"device", "list", "--sysfs", t.TempDir()}},
-		{"error-no-backend", []string{"device", "show", "--card", "0000:01:00.0"}},
+		{"error-no-function", []string{"device", "show", "--card", "ffff:01:00.0"}},
 		{"error-bad-model", []string{"model", "show", garbled}},
 		{"error-bad-model-json", []string{"run", "--card", "mock:?model=" + garbled, "x", "-o", "json"}},
 		{"error-context", []string{"run", "--card", card, strings.Repeat("word ", 100)}},

@@ -29,8 +29,6 @@ var (
 	ErrBadInput = errors.New("bad input")
 	// ErrAddress: an option of the card address has a value that cannot be.
 	ErrAddress = errors.New("bad card address")
-	// ErrNoBackend: this build cannot reach such a card.
-	ErrNoBackend = errors.New("this build has no backend for such a card yet")
 )
 
 // tagged is an error of one of the kinds above; its message says only what
@@ -63,7 +61,7 @@ func Open(ctx context.Context, a address.Address, index int) (*Card, error) {
 	case address.PCI, address.Serial:
 		return openPCI(a)
 	}
-	return nil, fmt.Errorf("%s: %w", a, ErrNoBackend)
+	return nil, &tagged{ErrAddress, fmt.Errorf("card address %q: no such kind", a)}
 }
 
 // Model is a model file with its vocabulary.

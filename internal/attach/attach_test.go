@@ -51,8 +51,8 @@ func TestOpen(t *testing.T) {
 		{address: "mock:?fault=explode", err: ErrAddress, says: `no fault is named "explode"`},
 		{address: "vfio-user:" + dir + "/none", err: ErrNoServer, says: "no socket there"},
 		{address: "vfio-user:" + dir + "/s.txt", err: ErrNoServer, says: "nobody listens"},
-		{address: "01:00.0", err: ErrNoBackend, says: "0000:01:00.0"},
-		{address: "HC1-0000000000000001", err: ErrNoBackend, says: "HC1-"},
+		{address: "00ff:01:00.0", err: ErrNoCard, says: "00ff:01:00.0"},
+		{address: "HC1-00000000000000FF", err: ErrNoCard, says: "HC1-"},
 	} {
 		got, err := Open(t.Context(), parse(t, c.address), c.index)
 		if c.err != nil {

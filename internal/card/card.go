@@ -47,7 +47,7 @@ type Config struct {
 // each a full fence. Errors are *Fault where the IOMMU refused an access. A
 // bus that has to wait for its host lets the card's lock go meanwhile: the
 // register handlers only record what a later step does, so the host may come
-// in at any access.
+// in at any access. A step that finds its bus taken away then stops there.
 type Bus interface {
 	Read(iova uint64, b []byte) error
 	Write(iova uint64, b []byte) error
@@ -101,6 +101,7 @@ type Card struct {
 	regs     registers
 	reset    resetState
 	queues   [numQueues + 1]queue
+	armLow   [numQueues + 1]uint32 // ARM in two halves, by page; no queue need be there
 	shadow   shadowState
 	admin    adminState
 	logs     logState
@@ -123,7 +124,10 @@ type Card struct {
 	stepping  bool // inside Step, which may let the lock go
 	worked    bool // the running Step did something
 	faults    *injector
-	fault     Fault // last access that was refused
+	fault     Fault    // last access that was refused
+	access    bool     // one is under way
+	putOff    bool     // the last one was a read that the host stopped
+	posted    []posted // writes that it stopped, oldest first
 	violated  []Violation
 	nviolated uint64
 	stuckBME  bool
@@ -290,12 +294,14 @@ func (c *Card) Step(now int64) (next int64) {
 		return Idle
 	}
 	c.worked = false
+	c.mayBegin()
 	c.msix.flush(c)
+	c.noteArms()
 	c.serviceQueues()
 	c.settleDeletes()
 	next = min(next, c.health.tick(c), c.selftest.tick(c))
 	n := c.schedule()
-	if c.reset.lost || c.regs.state != stateReady || c.Resetting() || c.regs.disabling {
+	if c.stopped() || c.regs.state != stateReady {
 		return c.now
 	}
 	next = min(next, n, c.serviceArms())

@@ -153,7 +153,8 @@ func (c *Card) ReadConfig(off, width int) uint32 {
 		return ones
 	}
 	b := c.cfgSpace.b[:]
-	if c.reset.pending != noReset && c.stepping { // accesses begun may still end
+	// A reset comes when the step has ended, and until then the card is at work.
+	if c.access || c.reset.pending != noReset && c.stepping {
 		b[cfgDevSta] |= devStaPending
 	} else {
 		b[cfgDevSta] &^= devStaPending

@@ -10,10 +10,9 @@ func (c *Card) stepController() (next int64, ok bool) {
 		c.teardown(CCEnable)
 		r.disabling = false
 		r.csts, r.ferr = 0, 0
+		r.state, r.starting, r.until = stateDisabled, r.cc&1 != 0, 0
 		if r.starting {
 			r.state = stateStarting
-		} else {
-			r.state = stateDisabled
 		}
 	}
 	switch r.state {
@@ -39,8 +38,14 @@ func (c *Card) stepController() (next int64, ok bool) {
 	case stateShuttingDown:
 		if r.until == 0 {
 			r.until = c.now + shutdownNS
-			c.shutdown()
-			c.postInterrupts()
+		}
+		switch ended := c.shutdown(); {
+		case r.state != stateShuttingDown: // the host's doing, in the middle of it
+			return c.now, false
+		case !ended && !c.mayMaster():
+			return Idle, false
+		case !ended:
+			r.until = c.now + shutdownNS
 		}
 		if c.now < r.until {
 			return r.until, false
@@ -51,6 +56,7 @@ func (c *Card) stepController() (next int64, ok bool) {
 		c.note("shut down")
 	}
 	if r.state == stateFatal {
+		c.mayBegin()
 		c.health.final(c)
 	}
 	return Idle, r.state == stateReady
@@ -80,20 +86,33 @@ func (c *Card) fatal(code uint32) {
 	}
 	c.note("fatal")
 	r.state = stateFatal
-	r.csts |= 1 << hci.CSTSCFS.Lo
+	r.csts = uint32(hci.CSTSSHST.Put(uint64(r.csts), 0)) | 1<<hci.CSTSCFS.Lo
 	r.ferr = code
 	r.until, r.starting = 0, false
+	c.posted = nil // nothing completes any more
 	c.logError(0, 0xFFFF, 0, hci.StatusInternalError, 0xFFFF, code, 0)
 }
 
-// shutdown ends what runs, with a record and a completion for each.
-func (c *Card) shutdown() {
+// shutdown ends what runs, with a record and a completion for each. It
+// reports whether the host has them all.
+func (c *Card) shutdown() bool {
+	c.mayBegin()
 	c.flight = flight{}
+	left := 0
 	for _, s := range c.slots {
 		if s != nil {
 			c.endAll(s, hci.StatusCancelled)
+			left += len(s.fifo)
 		}
 	}
+	for i := range c.queues {
+		if q := &c.queues[i]; q.cq && !q.stuck && q.nheld() > 0 {
+			c.releaseHeld(q)
+			left += q.nheld()
+		}
+	}
+	c.postInterrupts()
+	return left == 0 && len(c.posted) == 0 && c.msix.raised == 0
 }
 
 // checkBusMaster reports a host that gives work to a card it has not allowed

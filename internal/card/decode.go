@@ -42,6 +42,10 @@ func (c *Card) sample(s *session) {
 	var ok bool
 	if g.masked {
 		allowed, r := c.readMask(s)
+		if r.status == statusPutOff {
+			s.phase = phaseMask
+			return
+		}
 		if r.status != hci.StatusSuccess {
 			c.endGenerate(s, hci.StopError, r)
 			return
@@ -140,7 +144,11 @@ func (c *Card) choiceMatches(s *session, v uint64) bool {
 func (c *Card) choiceThere(s *session) bool {
 	v, ok := c.load64(s.host + hci.HostOffChoice)
 	if !ok {
-		c.endGenerate(s, hci.StopError, c.transferError())
+		r := c.transferError()
+		if r.status == statusPutOff {
+			return false
+		}
+		c.endGenerate(s, hci.StopError, r)
 		return true
 	}
 	if !c.choiceMatches(s, v) {

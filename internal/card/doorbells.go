@@ -12,7 +12,8 @@ func (c *Card) writeDoorbell(off, width int, v uint64) {
 	if c.regs.state == stateFatal {
 		return
 	}
-	if c.regs.state != stateReady {
+	// A host takes completions while it shuts down too.
+	if c.regs.state != stateReady && (reg != hci.DoorbellCQHDBL || c.regs.csts&1 == 0) {
 		c.violate(Sequence, where(hci.BARDoorbells, off), "doorbell while the controller is not ready")
 		return
 	}
@@ -33,10 +34,10 @@ func (c *Card) writeDoorbell(off, width int, v uint64) {
 		c.arm(v)
 	case reg == hci.DoorbellARM && width == 4:
 		// A transport without 64-bit accesses splits the store, low half first.
-		c.queues[page].armLow = uint32(v)
+		c.armLow[page] = uint32(v)
 	case reg == hci.DoorbellARM+4 && width == 4:
 		c.counters.Arms++
-		c.arm(v<<32 | uint64(c.queues[page].armLow))
+		c.arm(v<<32 | uint64(c.armLow[page]))
 	case reg <= hci.DoorbellKICK+4:
 		c.violate(Width, where(hci.BARDoorbells, off), fmt.Sprintf("doorbell write of %d bytes", width))
 	default:
@@ -105,7 +106,9 @@ func (c *Card) shadowWord(q *queue, off uint64) uint64 {
 func (c *Card) readTail(q *queue) bool {
 	v, ok := c.load32(c.shadowWord(q, hci.ShadowOffSQT))
 	if !ok {
-		c.stopQueue(q)
+		if !c.putOff {
+			c.stopQueue(q)
+		}
 		return false
 	}
 	if v == q.sqTail {
@@ -124,7 +127,9 @@ func (c *Card) readTail(q *queue) bool {
 func (c *Card) readHead(q *queue) bool {
 	v, ok := c.load32(c.shadowWord(q, hci.ShadowOffCQH))
 	if !ok {
-		c.stopQueue(q)
+		if !c.putOff {
+			c.stopQueue(q)
+		}
 		return false
 	}
 	if v == q.cqHead {

@@ -84,6 +84,13 @@ func life(x *hostile) {
 	e.Put(hci.GetLogPageLID, hci.LogTelemetry)
 	e.Put(hci.GetLogPageNUMD, 63)
 	submit(0, e)
+	submit(0, hci.SQE{OPC: hci.AdminAsyncEventRequest})
+	for _, mw := range []uint64{200_000, powerMaxMW} { // an event each
+		e = hci.SQE{OPC: hci.AdminSetFeatures}
+		e.Put(hci.SetFeaturesFID, hci.FeatureIDPowerCap)
+		e.Put(hci.SetFeaturesValue, mw)
+		submit(0, e)
+	}
 	for i := range 2 {
 		sids[i] = submit(1, x.openCmd(i, 4, 0)).DW0
 	}

@@ -216,6 +216,9 @@ func (x *hostile) recover() {
 // for long; what it must not do is work for ever without time passing.
 func (x *hostile) settleBounded() {
 	x.next = x.now
+	if x.c.stepping {
+		return
+	}
 	still := 0
 	for range 3000 {
 		at := x.now
@@ -255,6 +258,14 @@ func (x *hostile) check() {
 	if sum != x.c.charged || sum > x.c.cfg.KVBudget {
 		x.t.Fatalf("charged %d, sum %d, budget %d", x.c.charged, sum, x.c.cfg.KVBudget)
 	}
+	for i := range x.c.queues {
+		if q := &x.c.queues[i]; q.sqTail-q.sqHead > q.sqSize || q.cqTail-q.cqHead > q.cqSize {
+			x.t.Fatalf("%s: %+v", q.name(), q)
+		}
+	}
+	if x.c.regs.cc&1 != 0 && x.c.regs.state == stateDisabled {
+		x.t.Fatal("CC.EN is 1 and nothing comes of it")
+	}
 	if x.c.admin.aborts < 0 || x.c.admin.deleting < 0 {
 		x.t.Fatalf("%+v", x.c.admin)
 	}
@@ -263,13 +274,27 @@ func (x *hostile) check() {
 func playHostile(t *testing.T, in []byte) {
 	x := &hostile{in: in}
 	cfg := Config{Sessions: 4, Context: 300, KVBudget: 700}
-	cfg.Paced = x.byte()&1 != 0
+	how := x.byte()
+	cfg.Paced = how&1 != 0
 	x.fakeHost = newHost(t, cfg, &hashEngine{vocab: 100, context: 4096, stops: []uint32{2}})
 	x.lax = true
 	x.bringUp(x.byte()&1 != 0)
+	b := insideHost(x.fakeHost, nil)
+	if how&2 != 0 { // it comes in the middle of steps too
+		r := rand.New(rand.NewPCG(uint64(len(in)), uint64(how)))
+		b.come = func(int) {
+			if len(x.in) > 0 && r.IntN(16) == 0 {
+				x.act()
+				x.poked = true
+			}
+		}
+	}
 	for n := 0; len(x.in) > 0 && n < 3000; n++ {
 		x.act()
 		x.check()
+	}
+	if b.come = nil; b.bad != "" {
+		t.Fatal(b.bad)
 	}
 	// After all that a reset brings back a card that works.
 	x.c.Reset(FLR)

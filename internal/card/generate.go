@@ -202,7 +202,11 @@ func (c *Card) endGenerate(s *session, stop uint8, r result) {
 	g := &s.gen
 	reachable := r.status != hci.StatusDataTransferError && r.status != hci.StatusRingInvalid
 	if reachable && (stop == hci.StopCancelled || stop == hci.StopError || g.stepped) {
-		if n, _, ok := c.room(s); ok && n > 0 {
+		n, why, ok := c.room(s)
+		if why.status == statusPutOff {
+			return // nothing has changed: it is ended again
+		}
+		if ok && n > 0 {
 			rec := hci.Record{Position: uint32(g.start) + g.sampled, Stop: stop}
 			if !g.stepped {
 				rec.Flags = hci.FlagCommit

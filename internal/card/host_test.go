@@ -110,6 +110,9 @@ func (h *fakeHost) step() {
 	if h.next != Idle && h.next > h.now {
 		h.now = h.next
 	}
+	if h.c.stepping { // the host is inside a step
+		return
+	}
 	h.poked = false
 	if h.next = h.c.Step(h.now); h.poked {
 		h.next = h.now

@@ -15,7 +15,9 @@ func (s *session) maskSlot() uint64 {
 func (c *Card) maskValid(s *session) bool {
 	v, ok := c.load64(s.maskSlot() + hci.MaskOffValid)
 	if !ok {
-		c.endGenerate(s, hci.StopError, c.transferError())
+		if !c.putOff {
+			c.endGenerate(s, hci.StopError, c.transferError())
+		}
 		return false
 	}
 	return v == uint64(uint32(s.kvLen))|uint64(s.epoch)<<32|1<<48

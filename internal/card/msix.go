@@ -45,7 +45,7 @@ func (m *msix) flush(c *Card) {
 // postInterrupts sends the interrupts raised in this step.
 func (c *Card) postInterrupts() {
 	m := &c.msix
-	if m.raised == 0 {
+	if m.raised == 0 || c.stopped() || len(c.posted) > 0 { // behind what they announce
 		return
 	}
 	ctl := c.cfgSpace.u16(cfgMSIXCtl)

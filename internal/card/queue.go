@@ -21,7 +21,6 @@ type queue struct {
 	vector         uint16
 	sqEvent        uint32 // event indexes as last written
 	cqEvent        uint32
-	armLow         uint32
 	cmds           []*command // outstanding
 	held           []hci.CQE  // completions that wait for room, oldest first
 	heldFrom       int
@@ -81,7 +80,7 @@ func (c *Card) serviceQueues() {
 		if c.shadowed(q) {
 			c.readTail(q)
 		}
-		for q.sq && !q.stuck && q.deleting == nil && q.sqHead != q.sqTail && q.nheld() == 0 && c.regs.state == stateReady {
+		for q.sq && !q.stuck && q.deleting == nil && q.sqHead != q.sqTail && q.nheld() == 0 && c.regs.state == stateReady && !c.stopped() {
 			if i == 0 && c.admin.blocked() {
 				break
 			}
@@ -106,11 +105,15 @@ func (c *Card) fetch(q *queue) {
 		q.sqHead++
 		return
 	}
-	if !c.dmaRead(q.sqBase+uint64(q.sqHead&(q.sqSize-1))*hci.SQESize, c.sqe[:]) {
-		c.stopQueue(q)
+	at := q.sqBase + uint64(q.sqHead&(q.sqSize-1))*hci.SQESize
+	q.sqHead++ // before the host is let in: its tail must not fall behind the head
+	if !c.dmaRead(at, c.sqe[:]) {
+		q.sqHead--
+		if !c.putOff {
+			c.stopQueue(q)
+		}
 		return
 	}
-	q.sqHead++
 	cmd := c.newCommand()
 	cmd.Decode(&c.sqe)
 	cmd.q = q
@@ -129,6 +132,14 @@ func (c *Card) fetch(q *queue) {
 	} else {
 		c.execIO(cmd)
 	}
+}
+
+// unfetch leaves the command that was fetched last to a later step.
+func (c *Card) unfetch(cmd *command) {
+	q := cmd.q
+	q.cmds = q.cmds[:len(q.cmds)-1]
+	q.sqHead--
+	c.freeCommand(cmd)
 }
 
 // stopQueue gives up on a queue whose memory cannot be reached.

@@ -129,7 +129,7 @@ func (c *Card) teardown(kind ResetKind) {
 	for i := range c.queues {
 		c.queues[i] = queue{id: uint16(i)}
 	}
-	c.cmdFree = nil
+	c.cmdFree, c.posted = nil, nil
 	c.shadow = shadowState{}
 	c.admin = adminState{}
 	c.health = healthState{}

@@ -67,7 +67,7 @@ func (c *Card) readRingHead(s *session) (result, bool) {
 // armState is a one-shot request for an interrupt (section 13).
 type armState struct {
 	on       bool
-	fresh    bool // came since the last step
+	fresh    bool // came since the queues were looked at
 	seq      uint32
 	delay    int64
 	deadline int64 // 0: no delay
@@ -82,6 +82,21 @@ func (c *Card) arm(v uint64) {
 	c.slots[slot].arm = armState{on: true, fresh: true, seq: uint32(hci.ArmSequence.Get(v)), delay: int64(hci.ArmDelay.Get(v)) * 1000}
 }
 
+// noteArms takes over the ARMs that came so far, before the queues are looked
+// at: a host arms behind its commands, and those then count as queued.
+func (c *Card) noteArms() {
+	for _, s := range c.slots {
+		if s == nil || !s.arm.fresh {
+			continue
+		}
+		a := &s.arm
+		a.fresh = false
+		if a.delay != 0 {
+			a.deadline = c.now + a.delay
+		}
+	}
+}
+
 // serviceArms fires what is due and returns when the next delay ends.
 func (c *Card) serviceArms() int64 {
 	next := int64(Idle)
@@ -90,16 +105,14 @@ func (c *Card) serviceArms() int64 {
 			continue
 		}
 		a := &s.arm
-		if a.fresh {
-			a.fresh = false
-			if a.delay != 0 {
-				a.deadline = c.now + a.delay
-			}
-		}
-		if c.armDue(s) {
+		due := !a.fresh && c.armDue(s)
+		switch {
+		case a.fresh: // came in the middle of this step, now at the latest
+			next = c.now
+		case due:
 			a.on = false
 			c.msix.raise(s.iv)
-		} else if a.deadline > c.now {
+		case a.deadline > c.now:
 			next = min(next, a.deadline)
 		}
 	}
@@ -108,16 +121,16 @@ func (c *Card) serviceArms() int64 {
 
 func (c *Card) armDue(s *session) bool {
 	a := &s.arm
-	if int32(s.seq-a.seq) > 0 || len(s.fifo) == 0 || s.full {
+	if int32(s.seq-a.seq) > 0 || len(s.fifo) == 0 {
 		return true
 	}
-	if a.deadline == 0 || c.now < a.deadline {
+	late := a.deadline != 0 && c.now >= a.deadline
+	if !s.full && (!late || s.seq == s.head) {
 		return false
 	}
-	if s.seq != s.head { // something may wait to be consumed: ask
-		if _, ok := c.readRingHead(s); !ok {
-			return true
-		}
+	// The host may have consumed records since the last look.
+	if r, ok := c.readRingHead(s); !ok {
+		return r.status != statusPutOff
 	}
-	return s.seq != s.head
+	return s.seq-s.head == s.entries || late && s.seq != s.head
 }

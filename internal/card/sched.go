@@ -26,7 +26,7 @@ func (c *Card) schedule() (next int64) {
 		}
 		c.deliver()
 		t0 = c.lastEnd
-		if c.regs.state != stateReady || c.faults.hung {
+		if c.regs.state != stateReady || c.faults.hung || c.stopped() {
 			return c.now
 		}
 	}
@@ -39,7 +39,7 @@ func (c *Card) schedule() (next int64) {
 			continue
 		}
 		c.advance(s, t0)
-		if c.regs.state != stateReady {
+		if c.regs.state != stateReady || c.stopped() {
 			return c.now
 		}
 		switch {
@@ -73,6 +73,9 @@ func (c *Card) schedule() (next int64) {
 func (c *Card) advance(s *session, t0 int64) {
 	for len(s.fifo) > 0 {
 		s.ready = false
+		if c.stopped() {
+			return
+		}
 		cmd := s.fifo[0]
 		if cmd.ending != 0 {
 			c.endRunning(s, cmd.ending)
@@ -133,17 +136,22 @@ func (c *Card) start(s *session, cmd *command) {
 	} else {
 		r = c.startGenerate(s, cmd)
 	}
-	if r.status != hci.StatusSuccess {
+	switch r.status {
+	case hci.StatusSuccess:
+		s.running = true
+	case statusPutOff:
+	default:
 		c.finish(s, r)
-		return
 	}
-	s.running = true
 }
 
 // fits reports whether the ring has room for a record. Where HEAD is wrong
 // it ends the command.
 func (c *Card) fits(s *session) bool {
 	n, r, ok := c.room(s)
+	if r.status == statusPutOff {
+		return false
+	}
 	if !ok {
 		s.full = false
 		if s.fifo[0].OPC == hci.OpGenerate {
@@ -261,7 +269,7 @@ func (c *Card) begin(s *session, t0 int64) {
 		c.now = max(c.now, f.due)
 		if f.late {
 			f.due += f.model
-		} else if c.mayMaster() { // else in the step after it may again
+		} else if !c.stopped() { // else in the step after it may again
 			c.deliver()
 		}
 		return

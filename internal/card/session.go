@@ -84,7 +84,7 @@ func (c *Card) execIO(cmd *command) {
 		case cmd.SID != 0:
 			c.complete(cmd, badField(hci.SQEOffSID))
 		default:
-			c.complete(cmd, c.open(cmd, nil))
+			c.opened(cmd, c.open(cmd, nil))
 		}
 		return
 	}
@@ -123,7 +123,7 @@ func (c *Card) execIO(cmd *command) {
 	case hci.OpTruncate:
 		c.complete(cmd, c.truncate(s, cmd))
 	case hci.OpFork:
-		c.complete(cmd, c.open(cmd, s))
+		c.opened(cmd, c.open(cmd, s))
 	case hci.OpClose:
 		c.release(s)
 		c.slots[s.slot] = nil
@@ -131,6 +131,15 @@ func (c *Card) execIO(cmd *command) {
 		c.spare = append(c.spare, s)
 		c.complete(cmd, success(0, 0))
 	}
+}
+
+// opened ends an OPEN or FORK.
+func (c *Card) opened(cmd *command, r result) {
+	if r.status == statusPutOff {
+		c.unfetch(cmd)
+		return
+	}
+	c.complete(cmd, r)
 }
 
 func (c *Card) session(sid uint32) *session {
@@ -299,9 +308,10 @@ func (c *Card) cancel(s *session, cmd *command) {
 }
 
 // endMarked ends the commands at the head of the session's queue that are to
-// end, unless a step of the first is under way.
+// end, unless a step of the first is under way. What the host stops here is
+// left to a later step.
 func (c *Card) endMarked(s *session) {
-	for len(s.fifo) > 0 && s.fifo[0].ending != 0 && c.flight.s != s {
+	for len(s.fifo) > 0 && s.fifo[0].ending != 0 && c.flight.s != s && !c.stopped() {
 		c.endRunning(s, s.fifo[0].ending)
 	}
 }

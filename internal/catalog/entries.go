@@ -26,7 +26,6 @@ var Entries = []Entry{
 	{"CTL-01", "NO_CARD", Error, Input, "There is no card at this address, or none in this machine.", "Use `--card mock:` for the emulated card."},
 	{"CTL-02", "BAD_ADDRESS", Error, Input, "The card address cannot be parsed.", "See `hc1ctl address`: it lists what there is."},
 	{"CTL-03", "BAD_FILE", Error, Input, "A model, vocabulary, script or trace file cannot be used.", "The message names the file, the offset and the field."},
-	{"CTL-04", "NO_BACKEND", Error, Input, "This build has no backend for this kind of card address yet.", "Use `--card mock:` for the emulated card."},
 	{"CTL-05", "USAGE", Error, Input, "The command line is wrong.", "See the command's --help: it has examples."},
 	{"CTL-06", "FAILED", Error, Input, "Something failed that has no entry of its own.", "Read the message; run again with -v for the log."},
 	{"CTL-07", "DEADLINE", Error, Caller, "The time given by --timeout was up; the card was told to stop.", "Give it more time, or look with -v at what it waited for."},

@@ -69,18 +69,17 @@ func (f *Function) Reset(kind card.ResetKind) error {
 	return nil
 }
 
-// Inherit gives a function that has just been powered on the command register
-// and BARs of the one in whose place it comes: whoever programmed those does
-// not know of the change.
+// Inherit gives a function that has just been powered on the configuration of
+// the one in whose place it comes: command, BARs, power state, masks. Whoever
+// programmed those does not know of the change, and remembers them.
 func (f *Function) Inherit(old *Function) {
 	old.Acquire()
 	defer old.Release()
 	f.Acquire()
 	defer f.Release()
-	for i := range 6 {
-		f.Card.WriteConfig(cfgBAR0+4*i, 4, old.Card.ReadConfig(cfgBAR0+4*i, 4))
+	for off := 0; off < 0x150; off += 4 {
+		f.Card.WriteConfig(off, 4, old.Card.ReadConfig(off, 4))
 	}
-	f.Card.WriteConfig(cfgCommand, 2, old.Card.ReadConfig(cfgCommand, 2))
 }
 
 // LastClose resets the function as when the last file through which it was

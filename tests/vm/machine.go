@@ -131,7 +131,7 @@ func (m *Machine) command(ctx context.Context, initrd string) *exec.Cmd {
 		"-object", "memory-backend-memfd,id=mem,size=768M,share=on",
 		"-device", "intel-iommu,caching-mode=on",
 		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", m.Kernel.Image, "-initrd", initrd, "-append", "console=ttyS0 intel_iommu=on panic=-1 quiet loglevel=4"}
+		"-kernel", m.Kernel.Image, "-initrd", initrd, "-append", "console=ttyS0 intel_iommu=on no_timer_check panic=-1 quiet loglevel=4"}
 	for i, c := range m.Cards {
 		// Faster ports do not report their link after a secondary bus reset
 		// (11.1.3), and the kernel then gives a hot reset up.

@@ -182,7 +182,7 @@ func TestDriver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			mode := modes(name)[0]
 			r := boot(t, k, newCards(t, 3), job.Job{Bind: true, Steps: []job.Step{
-				{Name: "driver", Args: []string{"/bin/driver.test", "-face", "vfio", "-test.v", "-test.short"}, Env: []string{"HC1_TEST_IOMMU=" + mode}, Seconds: 400},
+				{Name: "driver", Args: []string{"/bin/driver.test", "-face", "vfio", "-test.v", "-test.short", "-test.run", os.Getenv("HC1_VM_RUN")}, Env: []string{"HC1_TEST_IOMMU=" + mode}, Seconds: 400},
 			}})
 			out := r.passed(t, "driver")
 			if n := strings.Count(out, "--- PASS: Test"); n < 20 {

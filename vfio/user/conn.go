@@ -80,6 +80,7 @@ type conn struct {
 	wbuf []byte
 	sent atomic.Uint64 // messages
 
+	dead   atomic.Bool // there is an err
 	mu     sync.Mutex
 	calls  map[uint16]*call
 	lastID uint16
@@ -111,6 +112,7 @@ func (c *conn) fail(why error) {
 		return
 	}
 	c.err = why
+	c.dead.Store(true)
 	calls := c.calls
 	c.calls = nil
 	close(c.closed)

@@ -73,7 +73,7 @@ func (r *region) mmap(fd int, info regionInfo) error {
 		return bad("%v", err)
 	}
 	areas := info.Areas
-	if len(areas) == 0 {
+	if areas == nil {
 		areas = []Area{{0, info.Size}}
 	}
 	for _, a := range areas {
@@ -182,6 +182,9 @@ func (r *region) load(off, width int) (v uint64) {
 		}
 		return v
 	}
+	if r.f.c.dead.Load() { // the window is still there, but no card behind it
+		return ^uint64(0)
+	}
 	get := func() {
 		if width == 4 {
 			v = uint64(load32(b))
@@ -206,6 +209,9 @@ func (r *region) store(off, width int, v uint64) {
 		if r.f.shut() == nil {
 			r.write(off, width, v, true) // a lost card's stores vanish
 		}
+		return
+	}
+	if r.f.c.dead.Load() {
 		return
 	}
 	put := func() {

@@ -73,6 +73,7 @@ func TestVersion(t *testing.T) {
 		{name: "much longer", body: version(0, 1, strings.Repeat(" ", 1<<20-100)+"\x00"), errno: eINVAL},
 
 		{name: "no NUL", body: version(0, 1, `{}`), errno: eINVAL},
+		{name: "another byte for NUL", body: version(0, 1, `{}x`), errno: eINVAL},
 		{name: "NUL inside", body: version(0, 1, "{\x00}\x00"), errno: eINVAL},
 		{name: "two NULs", body: version(0, 1, "{}\x00\x00"), errno: eINVAL},
 		{name: "half an object", body: version(0, 1, "{\x00"), errno: eINVAL},

@@ -188,12 +188,12 @@ const (
 type regionInfo struct {
 	Argsz, Flags, Index, CapOffset uint32
 	Size, Offset                   uint64
-	Areas                          []Area
+	Areas                          []Area // nil: no such capability; empty: nothing may be mapped
 }
 
 // size is how long the encoding with capabilities is.
 func (r *regionInfo) size() int {
-	if len(r.Areas) == 0 {
+	if r.Areas == nil {
 		return regionInfoSize
 	}
 	return regionInfoSize + 16 + 16*len(r.Areas)
@@ -205,7 +205,7 @@ func (r *regionInfo) encode(argsz uint32) []byte {
 	full := uint64(argsz) >= uint64(n)
 	x := *r
 	x.Argsz, x.CapOffset = uint32(n), 0
-	if len(r.Areas) > 0 {
+	if r.Areas != nil {
 		x.Flags |= regionCaps
 		if full {
 			x.CapOffset = regionInfoSize
@@ -247,6 +247,9 @@ func decodeRegionInfo(b []byte) (r regionInfo, err error) {
 			k := le.Uint32(c[8:])
 			if int64(k) > int64(maxAreas-len(r.Areas)) || int(k)*16 > len(c)-16 {
 				return r, fmt.Errorf("%d mmap areas in %d bytes", k, len(c))
+			}
+			if r.Areas == nil {
+				r.Areas = []Area{}
 			}
 			for i := range int(k) {
 				r.Areas = append(r.Areas, Area{le.Uint64(c[16+16*i:]), le.Uint64(c[24+16*i:])})

@@ -4,9 +4,11 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -256,44 +258,61 @@ func unplugged(iova uint64, write bool) error {
 	return &user.Fault{IOVA: iova, Write: write, Why: "dma"}
 }
 
+// done is the result of an access. One that was given up for a reset waits
+// until the card knows of the reset too: it is then none of its faults.
+func (b *bus) done(err error) error {
+	if !errors.Is(err, user.ErrReset) {
+		return err
+	}
+	f := (*Card)(b).f()
+	for end := time.Now().Add(time.Second); !f.Card.Resetting() && time.Now().Before(end); {
+		f.Mu.Unlock()
+		runtime.Gosched()
+		f.Mu.Lock()
+	}
+	return err
+}
+
 func (b *bus) Read(iova uint64, p []byte) error {
 	if h := b.bus.Load(); h != nil {
-		return h.Read(iova, p)
+		return b.done(h.Read(iova, p))
 	}
 	return unplugged(iova, false)
 }
 
 func (b *bus) Write(iova uint64, p []byte) error {
 	if h := b.bus.Load(); h != nil {
-		return h.Write(iova, p)
+		return b.done(h.Write(iova, p))
 	}
 	return unplugged(iova, true)
 }
 
 func (b *bus) Load32(iova uint64) (uint32, error) {
 	if h := b.bus.Load(); h != nil {
-		return h.Load32(iova)
+		v, err := h.Load32(iova)
+		return v, b.done(err)
 	}
 	return 0, unplugged(iova, false)
 }
 
 func (b *bus) Load64(iova uint64) (uint64, error) {
 	if h := b.bus.Load(); h != nil {
-		return h.Load64(iova)
+		v, err := h.Load64(iova)
+		return v, b.done(err)
 	}
 	return 0, unplugged(iova, false)
 }
 
 func (b *bus) Store32(iova uint64, v uint32) error {
 	if h := b.bus.Load(); h != nil {
-		return h.Store32(iova, v)
+		return b.done(h.Store32(iova, v))
 	}
 	return unplugged(iova, true)
 }
 
 func (b *bus) Store64(iova uint64, v uint64) error {
 	if h := b.bus.Load(); h != nil {
-		return h.Store64(iova, v)
+		return b.done(h.Store64(iova, v))
 	}
 	return unplugged(iova, true)
 }
