@@ -4,7 +4,7 @@ GOFLAGS += -trimpath
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build check test demo bench fuzz train clean
+.PHONY: all build check test demo bench fuzz vm-assets train clean
 all: build
 
 build: ## binaries into bin/
@@ -26,6 +26,9 @@ bench: build ## the budgets of the design, as ratios measured in one run
 
 fuzz: ## every fuzz target for FUZZTIME (default 1m) each
 	@FUZZTIME=$${FUZZTIME:-1m} scripts/fuzz
+
+vm-assets: ## what the VM tier needs: a QEMU, a stock kernel, one with iommufd (some 15 minutes, cached)
+	@scripts/vm-assets --make >/dev/null
 
 train: ## train the default model again (about an hour on two cores)
 	@scripts/train/train.sh

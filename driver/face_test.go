@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -110,6 +111,9 @@ func (x outside) Violations() (out []card.Violation) {
 // overKernel has the outside make the card, and opens it by VFIO.
 func overKernel(t *testing.T, o options) (face, hal.Function) {
 	t.Helper()
+	if strings.HasPrefix(o.fault, "all-ones") {
+		t.Skip("a virtual machine's card that has left the bus does not come back")
+	}
 	n := <-slots()
 	give := func() { slots() <- n }
 	q := job.Request{Do: "power", Card: n, Engine: "llama", Fast: o.Clock != mock.Realtime, Seed: o.Seed, Serial: o.Serial, Fault: o.fault,
