@@ -27,10 +27,19 @@ func cdev(dir string) string {
 	return ""
 }
 
-// Holders names the processes that have a file open, as far as this user may
-// look: what an error says who is told that a device is busy.
+// Holders names the processes that have a file open: what an error says who is
+// told that a device is busy.
 func Holders(path string) string {
-	var names []string
+	names := HoldersOf(path)
+	if names == nil {
+		return "another process, which this user may not see"
+	}
+	return strings.Join(names, ", ")
+}
+
+// HoldersOf lists the processes that have a file open, as far as this user may
+// look.
+func HoldersOf(path string) (names []string) {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	seen := map[string]bool{}
 	for _, fd := range fds {
@@ -45,8 +54,5 @@ func Holders(path string) string {
 		comm, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
 		names = append(names, fmt.Sprintf("pid %s (%s)", pid, strings.TrimSpace(string(comm))))
 	}
-	if names == nil {
-		return "another process, which this user may not see"
-	}
-	return strings.Join(names, ", ")
+	return names
 }

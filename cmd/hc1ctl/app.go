@@ -166,6 +166,7 @@ emulated one does: --card mock:`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.AddCommand(a.device(), a.run(), a.benchCommand(), a.demoCommand(), a.model(), a.tokenize(), a.detokenize(),
 		a.reg(), a.logs(), a.traces(), a.errors(), a.version(), addressTopic())
+	root.AddCommand(append(a.bindCommands(), a.doctorCommand())...)
 	finish(root)
 	return root
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/hc1-toolkit/hc1/internal/attach"
 	"github.com/hc1-toolkit/hc1/internal/catalog"
 	"github.com/hc1-toolkit/hc1/internal/output"
+	"github.com/hc1-toolkit/hc1/internal/pci"
+	"github.com/hc1-toolkit/hc1/vfio"
 )
 
 // Errors of this program. Where they end a message they read as its reason.
@@ -64,6 +66,17 @@ var classes = []struct {
 	{attach.ErrNoServer, "NO_SERVER", catalog.ExitNotFound},
 	{attach.ErrHeld, "HELD", catalog.ExitBusy},
 	{attach.ErrNoVocabulary, "NO_VOCABULARY", catalog.ExitNotFound},
+	{errSick, "UNHEALTHY", catalog.ExitFailed},
+	{errUnchecked, "UNCHECKED", 2}, // health and doctor: 0 good, 1 bad, 2 could not check
+	{pci.ErrNotFound, "NO_CARD", catalog.ExitNotFound},
+	{errNotCard, "NOT_A_CARD", catalog.ExitBadInput},
+	{errUnviable, "GROUP_SHARED", catalog.ExitBusy},
+	{vfio.ErrNotViable, "GROUP_SHARED", catalog.ExitBusy},
+	{errNoIOMMU, "NO_IOMMU", catalog.ExitUnsupported},
+	{errAskFirst, "NOT_CONFIRMED", catalog.ExitFailed},
+	{errStillHeld, "HELD", catalog.ExitBusy},
+	{pci.ErrNoDriver, "NO_DRIVER", catalog.ExitUnsupported},
+	{pci.ErrUnchanged, "NOT_VERIFIED", catalog.ExitFailed},
 	{attach.ErrNoCard, "NO_CARD", catalog.ExitNotFound},
 	{attach.ErrNotBound, "NOT_BOUND", catalog.ExitUnsupported},
 	{attach.ErrBadInput, "BAD_FILE", catalog.ExitBadInput},

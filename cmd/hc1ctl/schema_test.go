@@ -26,7 +26,7 @@ var published = map[string]any{
 	"hc1.model.show/1": modelView{}, "hc1.tokenize/1": tokenizeView{}, "hc1.detokenize/1": detokenizeView{}, "hc1.trace.show/1": traceView{},
 	"hc1.trace.diff/1": traceDiff{}, "hc1.log.telemetry/1": telemetryView{}, "hc1.log.firmware/1": firmwareView{}, "hc1.log.selftest/1": selfTestView{},
 	"hc1.log.error/1": errorLogView{}, "hc1.log.events/1": eventLogView{}, "hc1.log.sessions/1": sessionLogView{}, "hc1.bench/1": bench.Report{},
-	"hc1.demo/1": demoView{}, "hc1.bench.faces/1": bench.FacesReport{},
+	"hc1.demo/1": demoView{}, "hc1.bench.faces/1": bench.FacesReport{}, "hc1.bind/1": bindView{}, "hc1.doctor/1": doctorView{},
 }
 
 // schemaOf is the JSON Schema of a Go type as encoding/json prints it.
@@ -109,7 +109,7 @@ func TestOutputsAreValid(t *testing.T) {
 		{"reg", "dump", "--card", "mock:"}, {"model", "show"}, {"tokenize"}, {"detokenize"}, {"trace", "show", trace}, {"trace", "show", trace, "--diff", trace},
 		{"log", "show", "telemetry", "--card", "mock:"}, {"log", "show", "firmware", "--card", "mock:"}, {"log", "show", "selftest", "--card", "mock:"},
 		{"log", "show", "error", "--card", "mock:"}, {"log", "show", "events", "--card", "mock:"}, {"log", "show", "sessions", "--card", "mock:"},
-		{"run", "hi"}, {"fly"},
+		{"run", "hi"}, {"fly"}, {"doctor"}, {"bind", "ffff:01:00.0"},
 	} {
 		out, errs, _ := ctl(t, "1 2", append(args, "-o", "json")...)
 		v, err := jsonschema.UnmarshalJSON(strings.NewReader(out))

@@ -140,6 +140,16 @@ func (r *Results) passed(t *testing.T, name string) string {
 	return s.Output
 }
 
+// inProcess is what the run step prints without a machine.
+func inProcess(t *testing.T) string {
+	t.Helper()
+	b, err := exec.Command(built["/bin/hc1ctl"], "run", "--greedy", "--max-tokens", "60", "--card", "mock:?clock=fast", "Tell me a story").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
 func modes(kernel string) []string {
 	if kernel == "stock" {
 		return []string{"type1"}
@@ -168,8 +178,13 @@ func TestGuarantees(t *testing.T) {
 				if n := strings.Count(out, "--- PASS: TestVFIO/G"); n != 14 {
 					t.Errorf("%s: %d guarantees of 14", mode, n)
 				}
-				r.passed(t, "show "+mode)
-				r.passed(t, "run "+mode)
+				if out := r.passed(t, "show "+mode); !strings.Contains(out, mode) {
+					t.Errorf("device show does not say %s: %s", mode, out)
+				}
+				// The same text as in this process, to the byte.
+				if here, there := inProcess(t), strings.TrimSpace(r.passed(t, "run "+mode)); here != there || len(here) < 100 {
+					t.Errorf("%s: %q, in this process %q", mode, there, here)
+				}
 			}
 		})
 	}
@@ -187,6 +202,36 @@ func TestDriver(t *testing.T) {
 			out := r.passed(t, "driver")
 			if n := strings.Count(out, "--- PASS: Test"); n < 20 {
 				t.Errorf("%d tests passed: %s", n, tail(out))
+			}
+		})
+	}
+}
+
+// An operator's way: a card that is not bound says so, is bound, works by
+// address and by serial number, and is given back; the doctor follows.
+func TestOperator(t *testing.T) {
+	for name, k := range kernels(t) {
+		t.Run(name, func(t *testing.T) {
+			ctl := func(name string, args ...string) job.Step {
+				return job.Step{Name: name, Args: append([]string{"/bin/hc1ctl"}, args...)}
+			}
+			r := boot(t, k, newCards(t, 2), job.Job{Huge: 16, Steps: []job.Step{
+				ctl("sick", "doctor"), ctl("unbound", "device", "show", "--card", "$HC1_TEST_BDF"), ctl("plan", "bind", "$HC1_TEST_BDF", "--dry-run"),
+				ctl("unasked", "bind", "$HC1_TEST_BDF"), ctl("bind", "bind", "$HC1_TEST_BDF", "-y"), ctl("again", "bind", "$HC1_TEST_BDF", "-y"),
+				ctl("second", "bind", "HC1-0000000000000002", "-y"), ctl("well", "doctor"), ctl("serial", "run", "--greedy", "--max-tokens", "8", "--card", "HC1-0000000000000002", "hello"),
+				ctl("huge", "device", "show", "-v", "--card", "$HC1_TEST_BDF"), ctl("unbind", "unbind", "$HC1_TEST_BDF", "-y"), ctl("gone", "device", "show", "--card", "$HC1_TEST_BDF"),
+			}})
+			for _, x := range []struct {
+				step string
+				code int
+				says string
+			}{
+				{"sick", 1, "hc1ctl bind"}, {"unbound", 9, "not bound to vfio-pci"}, {"plan", 0, "driver_override"}, {"unasked", 1, "use -y"}, {"bind", 0, "verified"}, {"again", 0, "nothing to do"},
+				{"second", 0, "verified"}, {"well", 0, "in all: good"}, {"serial", 0, ""}, {"huge", 0, "page_bytes=2097152"}, {"unbind", 0, "verified"}, {"gone", 9, "hc1ctl bind"},
+			} {
+				if s := r.Steps[x.step]; s.Code != x.code || !strings.Contains(s.Output, x.says) {
+					t.Errorf("%s: exit code %d, want %d and %q: %s", x.step, s.Code, x.code, x.says, tail(s.Output))
+				}
 			}
 		})
 	}
