@@ -202,7 +202,7 @@ func (a *app) open(ctx context.Context) (*attached, error) {
 }
 
 func (a *app) openAt(ctx context.Context, addr address.Address, index int) (*attached, error) {
-	via, err := attach.Open(ctx, addr, index)
+	via, err := attach.OpenLogged(ctx, addr, index, a.logger())
 	if err != nil {
 		return nil, err
 	}

@@ -155,6 +155,7 @@ func siliconName(c *attached) string {
 type deviceShow struct {
 	Schema   string        `json:"schema"`
 	Card     string        `json:"card"`
+	Way      string        `json:"reached_by"`
 	Serial   string        `json:"serial"`
 	Product  string        `json:"product"`
 	Firmware string        `json:"firmware"`
@@ -237,7 +238,7 @@ func (a *app) show(ctx context.Context) (v deviceShow, err error) {
 	}
 	caps := c.Capabilities()
 	v = deviceShow{
-		Schema: "hc1.device.show/1", Card: a.card, Serial: c.Serial(), Product: hci.Text(caps.MN[:]), Firmware: hci.Text(caps.FR[:]),
+		Schema: "hc1.device.show/1", Card: a.card, Way: c.via.Way, Serial: c.Serial(), Product: hci.Text(caps.MN[:]), Firmware: hci.Text(caps.FR[:]),
 		HCI:   fmt.Sprintf("%d.%d", caps.VER>>16, caps.VER>>8&0xFF),
 		Model: modelInfo{modelName(c), fmt.Sprintf("%x", caps.ModelID), caps.NumericsID, siliconName(c), caps.Vocab},
 		Limits: limits{caps.Context, caps.KVBudget, caps.Sessions, caps.Candidates, caps.MaxStop, caps.MaxBias,
@@ -255,6 +256,7 @@ func (a *app) show(ctx context.Context) (v deviceShow, err error) {
 
 func (v deviceShow) Table(t *output.Rows) {
 	t.Row("card", clip(v.Card, 66))
+	t.Row("reached by", v.Way)
 	t.Row("serial", v.Serial)
 	t.Row("product", v.Product)
 	t.Row("firmware", v.Firmware+", HCI "+v.HCI)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"github.com/hc1-toolkit/hc1/driver"
@@ -47,19 +48,25 @@ type Card struct {
 	Vocab    *tokenizer.Tokenizer // nil until Learn where the address names no model
 	Chat     bool                 // the model was made for conversations
 	Mock     *mock.Mock           // nil for other backends
+	Way      string               // how it is reached, for people
 
 	trace *Trace
 }
 
 // Open attaches card number index of the address (0 for the only one).
 func Open(ctx context.Context, a address.Address, index int) (*Card, error) {
+	return OpenLogged(ctx, a, index, nil)
+}
+
+// OpenLogged is Open with a log of what the backend chose.
+func OpenLogged(ctx context.Context, a address.Address, index int, log *slog.Logger) (*Card, error) {
 	switch a.Scheme {
 	case address.Mock:
 		return openMock(a, index)
 	case address.VFIOUser:
 		return openSocket(ctx, a)
 	case address.PCI, address.Serial:
-		return openPCI(a)
+		return openPCI(a, log)
 	}
 	return nil, &tagged{ErrAddress, fmt.Errorf("card address %q: no such kind", a)}
 }
@@ -198,7 +205,7 @@ func OpenEngine(a address.Address, index int, e silicon.Engine, v *tokenizer.Tok
 	if err != nil {
 		return nil, err
 	}
-	c := &Card{Address: a, Vocab: v, trace: t}
+	c := &Card{Address: a, Vocab: v, trace: t, Way: "in this process"}
 	o := mock.Options{Engine: e, Clock: clock, Seed: cfg.Seed, Serial: cfg.Serial, Faults: cfg.Faults, Trace: cfg.Trace}
 	if c.Mock, err = mock.New(o); err != nil {
 		return nil, errors.Join(err, t.Close())

@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/hc1-toolkit/hc1/internal/address"
 	"github.com/hc1-toolkit/hc1/internal/pci"
@@ -18,12 +19,12 @@ var (
 )
 
 // openPCI attaches a card that the kernel's VFIO lends.
-func openPCI(a address.Address) (*Card, error) {
+func openPCI(a address.Address, log *slog.Logger) (*Card, error) {
 	f, err := pci.Tree("/").Find(a.Name)
 	if err != nil {
 		return nil, &tagged{ErrNoCard, err}
 	}
-	d, err := vfio.Open(f.BDF, vfio.Options{Mode: a.IOMMU})
+	d, err := vfio.Open(f.BDF, vfio.Options{Mode: a.IOMMU, Log: log})
 	switch {
 	case errors.Is(err, vfio.ErrNotBound):
 		return nil, &tagged{ErrNotBound, err}
@@ -32,5 +33,5 @@ func openPCI(a address.Address) (*Card, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", a, err)
 	}
-	return &Card{Address: a, Function: d, Chat: true}, nil
+	return &Card{Address: a, Function: d, Chat: true, Way: "VFIO, " + d.Mode()}, nil
 }

@@ -32,7 +32,7 @@ func openSocket(ctx context.Context, a address.Address) (*Card, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", a, err)
 	}
-	return &Card{Address: a, Function: f, Chat: true}, nil
+	return &Card{Address: a, Function: f, Chat: true, Way: "vfio-user socket"}, nil
 }
 
 // holders names the processes that have a socket's card.
