@@ -293,8 +293,8 @@ func TestCancel(t *testing.T) {
 		if c := abort(cids[1]); c.st != success || c.dw0&1 != 0 {
 			t.Errorf("ABORT: %+v", c)
 		}
-		if a := s.follow(g, cids[1]); a.c.st != abortRequested || a.stop == 0 && len(a.recs) != 32 {
-			t.Errorf("aborted: %+v", a.c) // no end record only where the ring was full
+		if a := s.follow(g, cids[1]); a.c.st != abortRequested || a.stop == 0 && len(a.recs) != 32 && len(a.recs) != 0 {
+			t.Errorf("aborted: %+v", a.c) // no end record only where the ring was full, or it had not begun
 		}
 		s.close()
 		d.shutdown()
