@@ -33,6 +33,9 @@ type Options struct {
 	Mode string       // ModeAuto, ModeIOMMUFD, ModeType1, or ModeNone: no protection at all
 	Log  *slog.Logger // what was chosen
 	Root string       // of the file system: "/"
+	// MaxAddress is the highest address that the function can put on the bus,
+	// where that is less than 64 bits; 0 is no limit.
+	MaxAddress uint64
 }
 
 // Device is a function that is open: a hal.Function.
@@ -134,7 +137,7 @@ func open(name string, o Options) (_ *Device, err error) {
 		if d.page = max(d.page, pageSize); d.page > hugePage {
 			return nil, fmt.Errorf("%w: an IOMMU with pages of %d bytes", hal.ErrUnsupported, d.page)
 		}
-		if d.space, err = newIOVASpace(ranges); err != nil {
+		if d.space, err = newIOVASpace(below(ranges, o.MaxAddress)); err != nil {
 			return nil, err
 		}
 	}

@@ -49,6 +49,19 @@ func newIOVASpace(ranges []iovaRange) (*iovaSpace, error) {
 	return s, nil
 }
 
+// below cuts ranges off at the highest address that a device can reach.
+func below(ranges []iovaRange, highest uint64) (out []iovaRange) {
+	if highest == 0 {
+		return ranges
+	}
+	for _, r := range ranges {
+		if r.last = min(r.last, highest); r.first <= r.last {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // take finds size bytes at a multiple of align.
 func (s *iovaSpace) take(size, align uint64) (uint64, error) {
 	for _, from := range []uint64{s.next, lowest} {

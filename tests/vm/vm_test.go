@@ -52,6 +52,7 @@ func build(dir string) (map[string]string, error) {
 		{"/init", []string{"build", "-o", dir + "/init", "./guest"}},
 		{"/bin/hc1ctl", []string{"build", "-o", dir + "/hc1ctl", "../../cmd/hc1ctl"}},
 		{"/bin/haltest.test", []string{"test", "-c", "-o", dir + "/haltest.test", "../../hal/haltest"}},
+		{"/bin/vfio.test", []string{"test", "-c", "-o", dir + "/vfio.test", "../../vfio"}},
 		{"/bin/driver.test", []string{"test", "-c", "-o", dir + "/driver.test", "../../driver"}},
 	} {
 		cmd := exec.Command("go", x.args...)
@@ -84,6 +85,7 @@ func kernels(t *testing.T) map[string]Kernel {
 type cards struct {
 	all   []*socket.Card
 	paths []string
+	args  []string // more devices, for QEMU
 }
 
 func newCards(t *testing.T, n int) *cards {
@@ -118,7 +120,7 @@ func newCards(t *testing.T, n int) *cards {
 // boot runs a machine with cards and wants it to come to its end.
 func boot(t *testing.T, k Kernel, c *cards, todo job.Job) *Results {
 	t.Helper()
-	m := Machine{Assets: assets, Kernel: k, Cards: c.paths, Files: built, Job: todo, Bound: 8 * time.Minute, Control: c.control(t)}
+	m := Machine{Assets: assets, Args: c.args, Kernel: k, Cards: c.paths, Files: built, Job: todo, Bound: 8 * time.Minute, Control: c.control(t)}
 	if testing.Verbose() {
 		m.Log = t.Output()
 	}
@@ -231,6 +233,25 @@ func TestOperator(t *testing.T) {
 			} {
 				if s := r.Steps[x.step]; s.Code != x.code || !strings.Contains(s.Output, x.says) {
 					t.Errorf("%s: exit code %d, want %d and %q: %s", x.step, s.Code, x.code, x.says, tail(s.Output))
+				}
+			}
+		})
+	}
+}
+
+// QEMU's own teaching device, which is nothing like our card, through the same
+// package: it is not bent to one device.
+func TestEdu(t *testing.T) {
+	for name, k := range kernels(t) {
+		t.Run(name, func(t *testing.T) {
+			todo := job.Job{Lend: []string{"1234:11e8"}}
+			for _, mode := range modes(name) {
+				todo.Steps = append(todo.Steps, job.Step{Name: mode, Args: []string{"/bin/vfio.test", "-test.v", "-test.run", "TestEdu"}, Env: []string{"HC1_TEST_EDU=$HC1_TEST_LENT", "HC1_TEST_IOMMU=" + mode}})
+			}
+			r := boot(t, k, &cards{args: []string{"-device", "edu,addr=0x10"}}, todo)
+			for _, mode := range modes(name) {
+				if out := r.passed(t, mode); !strings.Contains(out, "--- PASS: TestEdu") {
+					t.Errorf("%s: %s", mode, tail(out))
 				}
 			}
 		})

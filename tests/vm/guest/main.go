@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +76,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if err := lend(todo.Lend); err != nil {
+		return err
+	}
 	for i, c := range cards {
 		os.Setenv(fmt.Sprintf("HC1_TEST_BDF%d", i), c.BDF)
 	}
@@ -121,6 +125,26 @@ func find(bind bool) ([]pci.Function, error) {
 		}
 	}
 	return cards, nil
+}
+
+// lend gives functions that are no cards to vfio-pci.
+func lend(ids []string) error {
+	tree := pci.Tree("/")
+	all, err := os.ReadDir("/sys/bus/pci/devices")
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		f, err := tree.Get(d.Name())
+		if err != nil || !slices.Contains(ids, fmt.Sprintf("%04x:%04x", f.Vendor, f.Device)) {
+			continue
+		}
+		if err := tree.Bind(f, 10*time.Second, nil); err != nil {
+			return err
+		}
+		os.Setenv("HC1_TEST_LENT", f.BDF)
+	}
+	return nil
 }
 
 // step runs a program and returns its exit code, 124 when its time is up. The

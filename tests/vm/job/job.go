@@ -7,6 +7,7 @@ package job
 type Job struct {
 	Modules []string `json:"modules"` // to load, in order
 	Bind    bool     `json:"bind"`    // give the cards to vfio-pci
+	Lend    []string `json:"lend"`    // more for vfio-pci, as vendor:device; HC1_TEST_LENT is the last
 	Huge    int      `json:"huge"`    // 2 MiB pages to set aside
 	Steps   []Step   `json:"steps"`
 }
