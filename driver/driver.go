@@ -55,6 +55,10 @@ type Card struct {
 	log   *slog.Logger
 	clock Clock
 
+	busMu  sync.Mutex
+	bus    []hal.Event // taken from the bus, not yet given to a caller
+	wanted bool        // the kernel wants the function back
+
 	regs, db hal.Region
 	vectors  []hal.Vector
 	stride   int // bytes between doorbell pages

@@ -56,7 +56,12 @@ func (c *Card) Events(ctx context.Context) ([]Event, error) {
 		return nil, ErrClosed
 	}
 	var out []Event
-	for _, b := range c.fn.Events() {
+	c.Wanted()
+	c.busMu.Lock()
+	bus := c.bus
+	c.bus = nil
+	c.busMu.Unlock()
+	for _, b := range bus {
 		out = append(out, Event{Name: b.Detail, Bus: b})
 		if b.Kind == hal.EventLost {
 			c.lost.Store(true)
@@ -87,4 +92,21 @@ func (c *Card) Events(ctx context.Context) ([]Event, error) {
 	}
 	c.admin.ring()
 	return out, nil
+}
+
+// Wanted reports whether the kernel, or a card's server, wants the card back.
+// It asks the bus, not the card, and what else the bus has to tell is kept for
+// Events. Any goroutine may call it.
+func (c *Card) Wanted() bool {
+	for _, b := range c.fn.Events() {
+		c.busMu.Lock()
+		if len(c.bus) < maxEvents {
+			c.bus = append(c.bus, b)
+		}
+		c.wanted = c.wanted || b.Kind == hal.EventRemoval
+		c.busMu.Unlock()
+	}
+	c.busMu.Lock()
+	defer c.busMu.Unlock()
+	return c.wanted
 }

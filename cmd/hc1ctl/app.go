@@ -31,7 +31,8 @@ type app struct {
 	timeout time.Duration
 	verbose bool
 
-	done []func() // run when the command has ended
+	done   []func()                // run when the command has ended
+	cancel context.CancelCauseFunc // ends the command's context; nil before there is one
 }
 
 // What a command takes from the environment where no flag says otherwise.
@@ -65,6 +66,7 @@ const interactive = "interactive"
 // A second signal kills.
 func (a *app) bound(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
+	a.cancel = cancel
 	go func() {
 		select {
 		case <-a.signals:
@@ -222,6 +224,9 @@ func (a *app) up(ctx context.Context, via *attach.Card) (*attached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", via.Address, err)
 	}
+	if via.Clock == nil { // on counted time nothing happens behind our back
+		a.watch(ctx, c)
+	}
 	// Text is what most commands are about, but not all: those that need it
 	// ask for the vocabulary.
 	if via.Mock == nil && via.Computes(c.Capabilities()) {
@@ -229,6 +234,37 @@ func (a *app) up(ctx context.Context, via *attach.Card) (*attached, error) {
 	}
 	err = via.Learn(c.Capabilities(), a.vocab)
 	return &attached{Card: c, via: via, noText: err}, nil
+}
+
+// watchEvery is how often the bus is asked whether it wants the card back. The
+// kernel waits for us meanwhile.
+const watchEvery = 100 * time.Millisecond
+
+// watch ends the command when the kernel, or a card's server, wants the card
+// back: it is then closed in order, and what was printed is kept.
+func (a *app) watch(ctx context.Context, c *driver.Card) {
+	if a.cancel == nil {
+		return
+	}
+	stop := make(chan struct{})
+	a.done = append(a.done, func() { close(stop) })
+	go func() {
+		t := time.NewTicker(watchEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if c.Wanted() {
+				a.cancel(errWanted)
+				return
+			}
+		}
+	}()
 }
 
 // speak is open for commands that need text.

@@ -30,6 +30,7 @@ var (
 	errTooLong     = errors.New("prompt too long")
 	errDeadline    = errors.New("the time of --timeout is up")
 	errInterrupted = errors.New("interrupted")
+	errWanted      = errors.New("the kernel wants the card back: it was given up in order")
 	errDiffer      = errors.New("the traces differ")
 	// errReported: the result on standard output tells of the failure
 	// already; an error object would be a second result.
@@ -56,6 +57,7 @@ var classes = []struct {
 	exit  int
 }{
 	{errInterrupted, "INTERRUPTED", catalog.ExitFailed},
+	{errWanted, "WANTED_BACK", catalog.ExitCardLost},
 	{errAddress, "BAD_ADDRESS", catalog.ExitUsage},
 	{attach.ErrAddress, "BAD_ADDRESS", catalog.ExitUsage},
 	{errUsage, "USAGE", catalog.ExitUsage},

@@ -47,6 +47,7 @@ var Entries = []Entry{
 	{"CTL-23", "NOT_VERIFIED", Error, Bus, "The kernel did what it was told, and the card is not where it should be.", "See the kernel's log."},
 	{"CTL-24", "UNHEALTHY", Error, Hardware, "The doctor found something that is bad.", "Each finding has its fix."},
 	{"CTL-25", "UNCHECKED", Error, Hardware, "The doctor could not look at something.", "Run it as root."},
+	{"CTL-26", "WANTED_BACK", Warning, Bus, "The kernel, or the card's server, wanted the card back: somebody unbinds or removes it.", "Nothing: text before it is good. Bind the card again to go on."},
 
 	status(hci.StatusSuccess, Info, Caller, "Nothing."),
 	status(hci.StatusInvalidOpcode, Error, Driver, bug),

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -165,7 +166,21 @@ func step(s job.Step) int {
 		cmd.Args[i] = os.ExpandEnv(a)
 	}
 	cmd.WaitDelay = 5 * time.Second
+	if s.Background {
+		return begin(s.Name, cmd)
+	}
 	switch {
+	case s.Args[0] == "write":
+		return write(ctx, cmd.Args[1], cmd.Args[2])
+	case s.Args[0] == "sleep":
+		n, _ := strconv.Atoi(s.Args[1])
+		time.Sleep(time.Duration(n) * time.Millisecond)
+		return 0
+	case s.Args[0] == "kill":
+		running[s.Args[1]].cmd.Process.Kill()
+		return 0
+	case s.Args[0] == "wait":
+		return await(ctx, s.Args[1])
 	case s.Args[0] == "dmesg":
 		fmt.Println(kernelLog())
 		return 0
@@ -184,6 +199,11 @@ func step(s job.Step) int {
 	if ctx.Err() != nil {
 		return 124
 	}
+	return codeOf(err)
+}
+
+// codeOf is the exit code that a program's end was.
+func codeOf(err error) int {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
@@ -196,6 +216,59 @@ func step(s job.Step) int {
 		return 127
 	}
 	return 0
+}
+
+// background is a step that runs beside others.
+type background struct {
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	done chan int
+}
+
+var running = map[string]*background{}
+
+func begin(name string, cmd *exec.Cmd) int {
+	b := &background{done: make(chan int, 1)}
+	b.cmd = exec.Command(cmd.Path, cmd.Args[1:]...) // its bound is that of whoever waits
+	b.cmd.Env, b.cmd.Stdout, b.cmd.Stderr = cmd.Env, &b.out, &b.out
+	if err := b.cmd.Start(); err != nil {
+		fmt.Println(err)
+		return 127
+	}
+	running[name] = b
+	go func() { b.done <- codeOf(b.cmd.Wait()) }()
+	return 0
+}
+
+func await(ctx context.Context, name string) int {
+	b := running[name]
+	if b == nil {
+		fmt.Println("nothing runs as", name)
+		return 127
+	}
+	select {
+	case code := <-b.done:
+		fmt.Println(b.out.String())
+		return code
+	case <-ctx.Done():
+		return 124
+	}
+}
+
+// write bounds a write: some to sysfs wait for a process.
+func write(ctx context.Context, path, text string) int {
+	errs := make(chan error, 1)
+	go func() { errs <- os.WriteFile(path, []byte(text), 0o644) }()
+	select {
+	case err := <-errs:
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return 0
+	case <-ctx.Done():
+		return 124
+	}
 }
 
 // kernelLog is what dmesg prints.

@@ -18,7 +18,19 @@ type Step struct {
 	Args    []string `json:"args"`
 	Env     []string `json:"env"`
 	Seconds int      `json:"seconds"` // bound; 60
+	// Background: the next step begins at once. "wait", with its name as the
+	// argument, is then the step that has its output and exit code.
+	Background bool `json:"background"`
 }
+
+// Programs that the guest has built in:
+//
+//	dmesg               the kernel's log
+//	cat FILE...         files
+//	write FILE TEXT     text to a file, within the step's bound
+//	sleep MILLISECONDS
+//	kill NAME           SIGKILL to a background step
+//	wait NAME           the end of a background step
 
 // Marks in the guest's output. What a step prints stands between the first
 // and the second of its own.
