@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func kernels(t *testing.T) map[string]Kernel {
 		t.Skip(missing)
 	}
 	stock := Kernel{Name: "stock", Image: assets.Stock}
-	for _, m := range []string{"virt/lib/irqbypass", "drivers/vfio/vfio", "drivers/vfio/vfio_virqfd", "drivers/vfio/vfio_iommu_type1", "drivers/vfio/pci/vfio-pci-core", "drivers/vfio/pci/vfio-pci"} {
+	for _, m := range []string{"virt/lib/irqbypass", "drivers/vfio/vfio", "drivers/vfio/vfio_virqfd", "drivers/vfio/vfio_iommu_type1", "drivers/vfio/pci/vfio-pci-core", "drivers/vfio/pci/vfio-pci", "drivers/pci/pcie/aer_inject"} {
 		path := filepath.Join(assets.StockModules, "kernel", m+".ko")
 		if _, err := os.Stat(path); err == nil { // vfio_virqfd went into vfio with 6.2
 			stock.Modules = append(stock.Modules, path)
@@ -172,6 +173,9 @@ func TestGuarantees(t *testing.T) {
 			}
 			todo.Steps = append(todo.Steps, job.Step{Name: "dmesg", Args: []string{"dmesg"}})
 			r := boot(t, k, newCards(t, 1), todo)
+			if log := r.passed(t, "dmesg"); !regexp.MustCompile(`DMAR: \[DMA Write NO_PASID\] Request device \[01:00\.0\] fault addr`).MatchString(log) {
+				t.Error("the kernel's log has no DMAR fault of the card's stray accesses")
+			}
 			if out := r.passed(t, "list"); !strings.Contains(out, "vfio-pci") {
 				t.Errorf("device list: %s", out)
 			}

@@ -172,6 +172,12 @@ func step(s job.Step) int {
 	switch {
 	case s.Args[0] == "write":
 		return write(ctx, cmd.Args[1], cmd.Args[2])
+	case s.Args[0] == "ask":
+		if _, err := job.Ask(job.Request{Do: cmd.Args[1]}); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return 0
 	case s.Args[0] == "sleep":
 		n, _ := strconv.Atoi(s.Args[1])
 		time.Sleep(time.Duration(n) * time.Millisecond)

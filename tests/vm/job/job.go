@@ -29,6 +29,7 @@ type Step struct {
 //	cat FILE...         files
 //	write FILE TEXT     text to a file, within the step's bound
 //	sleep MILLISECONDS
+//	ask WHAT            the outside, of card 0 (Request)
 //	kill NAME           SIGKILL to a background step
 //	wait NAME           the end of a background step
 
