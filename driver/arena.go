@@ -13,11 +13,6 @@ type buffer struct {
 	iova uint64
 }
 
-// part returns bytes off..off+n of the buffer.
-func (m buffer) part(off, n int) buffer {
-	return buffer{b: m.b[off : off+n : off+n], iova: m.iova + uint64(off)}
-}
-
 // arena hands out page-aligned pieces of one DMA mapping. Memory is mapped
 // once, at bring-up: mapping costs tens of µs and a mapping slot each time,
 // and the token path must need neither. There are two, by direction, so that

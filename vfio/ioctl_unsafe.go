@@ -179,16 +179,13 @@ func memlock() uint64 {
 // Error numbers that callers tell apart.
 const (
 	eBUSY   = unix.EBUSY
-	eEXIST  = unix.EEXIST
 	eINVAL  = unix.EINVAL
 	eIO     = unix.EIO
 	eNODEV  = unix.ENODEV
-	eNOENT  = unix.ENOENT
 	eNOMEM  = unix.ENOMEM
 	eNOSPC  = unix.ENOSPC
 	eNOTTY  = unix.ENOTTY
 	ePERM   = unix.EPERM
-	eACCES  = unix.EACCES
 	eNOTSUP = unix.EOPNOTSUPP
 )
 

@@ -38,8 +38,7 @@ const (
 	type1v2     = 3 // VFIO_TYPE1v2_IOMMU
 	noIOMMUType = 8 // VFIO_NOIOMMU_IOMMU
 
-	groupViable    = 1 << 0
-	groupContainer = 1 << 1
+	groupViable = 1 << 0
 
 	deviceFlagsReset = 1 << 0
 	deviceFlagsPCI   = 1 << 1
@@ -53,7 +52,6 @@ const (
 	iommuInfoPageSizes = 1 << 0
 	iommuInfoCaps      = 1 << 1
 	capIOVARange       = 1 // VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE
-	capDMAAvail        = 3 // VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL
 
 	dmaMapRead  = 1 << 0
 	dmaMapWrite = 1 << 1
@@ -68,8 +66,6 @@ const (
 	irqInfoEventFD = 1 << 0
 
 	hotResetDevIDs   = 1 << 0 // devices are named by iommufd's ids, not by groups
-	hotResetOwned    = 1 << 1 // all of them are this iommufd's
-	devIDOwned       = 0      // VFIO_PCI_DEVID_OWNED
 	devIDNotOwned    = ^uint32(0)
 	maxVectorsPerSet = 256
 )

@@ -25,8 +25,8 @@ figure beside its budget. Energy is modelled; all else is measured. A ring in C
 (bin/ringref, built by "make build" where there is a C compiler) is measured in
 the same run. It takes some ten seconds; the machine should do nothing else.
 
-A card behind a socket is measured beside one in this process: bring-up,
-register accesses, commands, the host's time per token.`,
+A card behind a socket, or in a slot, is measured beside one in this process:
+bring-up, register accesses, DMA memory, commands, the host's time per token.`,
 		Example: "  hc1ctl bench --card mock:\n  hc1ctl bench --card mock: --quick -o json\n  hc1ctl bench --card vfio-user:/tmp/hc1.sock.0 --with vfio-user:/tmp/hc1.sock.1",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -35,7 +35,7 @@ func (v facesView) Table(t *output.Rows) {
 	l, s := v.Faces[0], v.Faces[1]
 	t.Line("%s (%s silicon) beside a card in this process, %d cores", clip(s.Card, 40), s.Silicon, v.Cores)
 	t.Line("")
-	t.Row("FIGURE", "SOCKET", "IN-PROCESS", "UNIT")
+	t.Row("FIGURE", "CARD", "IN-PROCESS", "UNIT")
 	for _, x := range []struct {
 		name       string
 		sock, here float64
@@ -44,6 +44,8 @@ func (v facesView) Table(t *output.Rows) {
 		{"bring-up and close", s.BringUpMS, l.BringUpMS, "ms"},
 		{"register read", s.LoadNS / 1000, l.LoadNS / 1000, "µs"},
 		{"register write, posted", s.StoreNS / 1000, l.StoreNS / 1000, "µs"},
+		{"DMA memory of 4 KiB, map and unmap", s.MapSmallUS, l.MapSmallUS, "µs"},
+		{"DMA memory of 2 MiB, map and unmap", s.MapLargeUS, l.MapLargeUS, "µs"},
 		{"command, polling", s.CommandPollUS, l.CommandPollUS, "µs"},
 		{"command, block and wake", s.CommandBlockUS, l.CommandBlockUS, "µs"},
 		{"host time per token, polling", s.HostTokenNS, l.HostTokenNS, "ns"},

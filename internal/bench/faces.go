@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hc1-toolkit/hc1/driver"
+	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/hal/hci"
 	"github.com/hc1-toolkit/hc1/internal/address"
 	"github.com/hc1-toolkit/hc1/internal/attach"
@@ -22,6 +23,8 @@ type Face struct {
 	BringUpMS       float64  `json:"bring_up_ms"`        // attach, bring-up, one session; and all down again
 	LoadNS          float64  `json:"mmio_load_ns"`       // a register read
 	StoreNS         float64  `json:"mmio_store_ns"`      // a posted register write, and a share of a read
+	MapSmallUS      float64  `json:"dma_4k_us"`          // 4 KiB of DMA memory, there and gone again
+	MapLargeUS      float64  `json:"dma_2m_us"`          // 2 MiB, from huge pages where there are any
 	CommandPollUS   float64  `json:"command_polling_us"` // an admin command, there and back
 	CommandBlockUS  float64  `json:"command_blocking_us"`
 	HostTokenNS     float64  `json:"host_ns_per_token_p50"` // polling
@@ -177,6 +180,17 @@ func (f *Face) tokens(ctx context.Context, c *driver.Card, via *attach.Card, o O
 		return err
 	}
 	f.StoreNS /= burst
+	for size, to := range map[int]*float64{4 << 10: &f.MapSmallUS, 2 << 20: &f.MapLargeUS} {
+		if *to, err = median(5*n, time.Microsecond, func() error {
+			d, err := via.Function.AllocDMA(size, hal.CardWrites)
+			if err != nil {
+				return err
+			}
+			return d.Free()
+		}); err != nil {
+			return err
+		}
+	}
 	s, err := c.OpenSession(ctx, driver.SessionConfig{})
 	if err != nil {
 		return err

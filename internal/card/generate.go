@@ -19,7 +19,6 @@ type generate struct {
 	logprobs     bool
 	stepped      bool
 	masked       bool
-	stalled      bool // the mask was late at this position
 	lateStep     bool // the step in hand was late
 	fault        *rule
 	late         uint32

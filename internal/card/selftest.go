@@ -25,10 +25,9 @@ const (
 // selfTestState is the test that runs and the last one that finished. A test
 // is modelled as taking some time; the silicon is asked at its end.
 type selfTestState struct {
-	running     uint8
-	begin, end  int64
-	last        hci.SelfTestLog
-	interrupted bool
+	running    uint8
+	begin, end int64
+	last       hci.SelfTestLog
 }
 
 // stop forgets a running test (reset).

@@ -75,7 +75,7 @@ var arrows = map[string][]string{
 	"tests/vm/job":          {},
 	"tests/vm/guest":        {"internal/pci", "tests/vm/job"},
 	"internal/attach":       {"driver", "hal", "hal/hci", "hal/mock", "internal/...", "vfio", "vfio/user"},
-	"internal/bench":        {"driver", "hal/hci", "internal/address", "internal/attach", "internal/silicon"},
+	"internal/bench":        {"driver", "hal", "hal/hci", "internal/address", "internal/attach", "internal/silicon"},
 	"cmd/hc1ctl":            {"driver", "hal", "hal/hci", "internal/...", "vfio"},
 	"cmd/hc1emu":            {"internal/...", "vfio/user"},
 	"scripts/goldens":       {"internal/model", "internal/silicon/tiny"},

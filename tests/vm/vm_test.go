@@ -162,9 +162,11 @@ func modes(kernel string) []string {
 
 // The guarantees of hal hold through a real kernel, and hc1ctl works.
 func TestGuarantees(t *testing.T) {
+	table := newGuarantees(t)
+	defer table.write(t)
 	for name, k := range kernels(t) {
 		t.Run(name, func(t *testing.T) {
-			todo := job.Job{Bind: true, Steps: []job.Step{{Name: "list", Args: []string{"/bin/hc1ctl", "device", "list"}}}}
+			todo := job.Job{Bind: true, Steps: []job.Step{{Name: "list", Args: []string{"/bin/hc1ctl", "device", "list"}}, {Name: "version", Args: []string{"cat", "/proc/sys/kernel/osrelease"}}}}
 			for _, mode := range modes(name) {
 				todo.Steps = append(todo.Steps,
 					job.Step{Name: "haltest " + mode, Args: []string{"/bin/haltest.test", "-test.run", "TestVFIO$", "-test.v"}, Env: []string{"HC1_TEST_IOMMU=" + mode}, Seconds: 120},
@@ -184,6 +186,7 @@ func TestGuarantees(t *testing.T) {
 				if n := strings.Count(out, "--- PASS: TestVFIO/G"); n != 14 {
 					t.Errorf("%s: %d guarantees of 14", mode, n)
 				}
+				table.add(mode+", Linux "+strings.TrimSpace(r.passed(t, "version")), out)
 				if out := r.passed(t, "show "+mode); !strings.Contains(out, mode) {
 					t.Errorf("device show does not say %s: %s", mode, out)
 				}
