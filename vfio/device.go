@@ -204,6 +204,19 @@ func (d *Device) ReadConfig(off, width int) (uint32, error) {
 	if d.closed.Load() {
 		return 0, hal.ErrClosed
 	}
+	v, err := d.config32(off, width)
+	if err == nil && off < 4 {
+		// The kernel answers for the ids itself, also those of a function that
+		// has gone (vfio_pci_config.c virtualizes them): ask for the class too.
+		if class, cerr := d.config32(8, 4); cerr != nil || class == 0xFFFF_FFFF {
+			d.lost.Store(true)
+			return 0, fmt.Errorf("%w: %s: configuration space reads all ones", hal.ErrCardLost, d.name)
+		}
+	}
+	return v, err
+}
+
+func (d *Device) config32(off, width int) (uint32, error) {
 	var b [4]byte
 	if err := d.mmu.device().pread(b[:width], int64(d.config.offset)+int64(off)); err != nil {
 		return 0, d.fail(fmt.Errorf("read configuration space at %#x: %w", off, err))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ type app struct {
 	timeout time.Duration
 	verbose bool
 
+	doing  string                  // the command, for messages
+	told   bool                    // the error has been printed
 	done   []func()                // run when the command has ended
 	cancel context.CancelCauseFunc // ends the command's context; nil before there is one
 }
@@ -160,6 +163,7 @@ emulated one does: --card mock:`,
 		if a.format != string(output.Table) && a.format != string(output.JSON) {
 			return usagef("output format %q: use table or json", a.format)
 		}
+		_, a.doing, _ = strings.Cut(cmd.CommandPath(), " ")
 		if f := cmd.Flags().Lookup(interactive); f == nil || f.Value.String() != "true" {
 			cmd.SetContext(a.bound(cmd.Context()))
 		}
@@ -187,6 +191,7 @@ func (a *app) logger() *slog.Logger {
 // attached is a card that is up, with its vocabulary.
 type attached struct {
 	*driver.Card
+	app    *app
 	via    *attach.Card
 	noText error // why there is no vocabulary
 }
@@ -233,7 +238,7 @@ func (a *app) up(ctx context.Context, via *attach.Card) (*attached, error) {
 		c.SetSlack(emulatedSlack)
 	}
 	err = via.Learn(c.Capabilities(), a.vocab)
-	return &attached{Card: c, via: via, noText: err}, nil
+	return &attached{Card: c, app: a, via: via, noText: err}, nil
 }
 
 // watchEvery is how often the bus is asked whether it wants the card back. The
@@ -279,6 +284,11 @@ func (a *app) speak(ctx context.Context) (*attached, error) {
 
 // close gives the card back. What went wrong before counts more.
 func (c *attached) close(err *error) {
+	if errors.Is(*err, driver.ErrCardLost) {
+		// The kernel may take minutes to close a dead card: say it first.
+		fmt.Fprintf(c.app.err, "hc1ctl: %s: %s\n", c.app.doing, oneLine(*err))
+		c.app.told = true
+	}
 	// The command's context may have ended: closing has bounds of its own.
 	if cerr := c.Card.Close(context.Background()); cerr != nil && *err == nil {
 		*err = fmt.Errorf("close card: %w", cerr)

@@ -154,6 +154,11 @@ type errorObject struct {
 	Hint    string `json:"hint"`
 }
 
+// oneLine is an error as one line of text.
+func oneLine(err error) string {
+	return output.Clean(strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " "))
+}
+
 // report prints an error for people and, in JSON, for programs, and returns
 // the exit code.
 func (a *app) report(cmd *cobra.Command, err error) int {
@@ -165,7 +170,7 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	}
 	name, exit := classify(err)
 	entry, _ := catalog.Find(name)
-	message := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
+	message := oneLine(err)
 	hint := entry.Do
 	if cmd != nil {
 		if _, doing, ok := strings.Cut(cmd.CommandPath(), " "); ok {
@@ -175,7 +180,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 			hint = fmt.Sprintf("See `%s --help`: it has examples.", cmd.CommandPath())
 		}
 	}
-	fmt.Fprintf(a.err, "hc1ctl: %s\n", output.Clean(message))
+	if !a.told {
+		fmt.Fprintf(a.err, "hc1ctl: %s\n", output.Clean(message))
+	}
 	fmt.Fprintf(a.err, "hint: %s (hc1ctl error explain %s)\n", strings.TrimSuffix(hint, "."), entry.Code)
 	if a.format == string(output.JSON) && !errors.Is(err, errReported) {
 		p := output.Printer{W: a.out}

@@ -28,19 +28,22 @@ func TestAER(t *testing.T) {
 }
 
 // A card whose process dies under load: its reads give all ones, and the
-// program ends with exit code 6 and its text. The kernel waits a minute for a
-// dead card to come back from its reset (pci_dev_wait), twice, and no process
-// ends before its files are closed: that is what the bound is for.
+// program says so within seconds, with its text. Its end takes longer: no
+// process ends before its files are closed, and the kernel waits minutes for a
+// dead card to come back from the reset that closing it is (pci_dev_wait).
 func TestCardDiesUnderLoad(t *testing.T) {
-	k := kernels(t)["stock"]
-	c := newCards(t, 1)
-	if err := c.power(job.Request{Engine: "llama", Fault: "slow-token%1,ns=20000000", Serial: 1}); err != nil {
-		t.Fatal(err)
-	}
-	end := wait("one")
-	end.Seconds = 200
-	r := boot(t, k, c, job.Job{Bind: true, Steps: append(stream("one", "$HC1_TEST_BDF"), job.Step{Name: "die", Args: []string{"ask", "kill"}}, end)})
-	if s := r.Steps["end of one"]; s.Code != 6 || !strings.Contains(s.Output, "card lost") || len(s.Output) < 60 {
-		t.Errorf("exit code %d: %s", s.Code, tail(s.Output))
+	for name, k := range kernels(t) {
+		t.Run(name, func(t *testing.T) {
+			c := newCards(t, 1)
+			if err := c.power(job.Request{Engine: "llama", Fault: "slow-token%1,ns=20000000", Serial: 1}); err != nil {
+				t.Fatal(err)
+			}
+			r := boot(t, k, c, job.Job{Bind: true, Steps: append(stream("one", "$HC1_TEST_BDF"),
+				job.Step{Name: "die", Args: []string{"ask", "kill"}}, job.Step{Name: "let it see", Args: []string{"sleep", "15000"}},
+				job.Step{Name: "one so far", Args: []string{"peek", "one"}})})
+			if out := r.Steps["one so far"].Output; !strings.Contains(out, "card lost") || !strings.HasPrefix(strings.TrimSpace(out), inProcess(t)[:30]) {
+				t.Errorf("fifteen seconds later: %q", tail(out))
+			}
+		})
 	}
 }

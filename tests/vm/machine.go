@@ -166,11 +166,35 @@ func (m *Machine) Run(ctx context.Context, dir string) (*Results, error) {
 	out.also = m.Log
 	cmd.WaitDelay = 5 * time.Second
 	start := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	ended := make(chan struct{})
+	if err == nil {
+		go func() { // a guest whose card is dead may not get to its own end
+			for range time.Tick(200 * time.Millisecond) {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				if strings.Contains(out.String(), "\n"+job.MarkDone) {
+					select {
+					case <-ended:
+					case <-time.After(3 * time.Second):
+						cmd.Process.Kill()
+					}
+					return
+				}
+			}
+		}()
+		err = cmd.Wait()
+		close(ended)
+	}
 	r := parse(out.String())
 	r.Took = time.Since(start)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
+	} else if r.Done {
+		err = nil
 	}
 	if err != nil || !r.Done {
 		return r, fmt.Errorf("QEMU: %v; it complained: %q; the guest's last words: %q", err, tail(complaints.String()), tail(out.String()))

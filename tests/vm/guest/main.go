@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -185,6 +186,9 @@ func step(s job.Step) int {
 	case s.Args[0] == "kill":
 		running[s.Args[1]].cmd.Process.Kill()
 		return 0
+	case s.Args[0] == "peek":
+		fmt.Println(running[s.Args[1]].out.String())
+		return 0
 	case s.Args[0] == "wait":
 		return await(ctx, s.Args[1])
 	case s.Args[0] == "dmesg":
@@ -227,8 +231,26 @@ func codeOf(err error) int {
 // background is a step that runs beside others.
 type background struct {
 	cmd  *exec.Cmd
-	out  bytes.Buffer
+	out  output
 	done chan int
+}
+
+// output is what a program has written so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 var running = map[string]*background{}

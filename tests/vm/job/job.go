@@ -31,6 +31,7 @@ type Step struct {
 //	sleep MILLISECONDS
 //	ask WHAT            the outside, of card 0 (Request)
 //	kill NAME           SIGKILL to a background step
+//	peek NAME           what a background step has written so far
 //	wait NAME           the end of a background step
 
 // Marks in the guest's output. What a step prints stands between the first
