@@ -27,7 +27,7 @@ func (c *Card) commandLocked(ctx context.Context, e *hci.SQE) (completion, error
 	}
 	cqe, err := c.adminLocked(ctx, e)
 	if errors.Is(err, ErrTimeout) {
-		if rerr := c.resetLocked(fmt.Sprintf("admin %s timed out", opName(e.OPC, true))); rerr != nil {
+		if rerr := c.resetLocked("admin " + err.Error()); rerr != nil {
 			return cqe, rerr
 		}
 		return cqe, fmt.Errorf("%w: %w", ErrReset, err)

@@ -156,3 +156,33 @@ func TestLostCardIsNoticedInTime(t *testing.T) {
 		t.Errorf("closing a lost card: %v", err)
 	}
 }
+
+// A controller that stops is noticed in a fraction of a second, and why it did
+// is in the error.
+func TestFatalIsNoticed(t *testing.T) {
+	if *faceName != "mock" {
+		t.Skip("virtual time is in one process")
+	}
+	w, err := tryOpen(t, options{Options: mock.Options{Clock: mock.Virtual}, fault: "fatal@token#7", breaks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.card.Close(context.Background())
+	s := w.session()
+	start := w.mock.Clock().Now()
+	st, err := s.Generate(context.Background(), prompt, sampled(400))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = drain(st)
+	wantErr(t, err, driver.ErrReset)
+	if !strings.Contains(err.Error(), "controller fatal") {
+		t.Errorf("the error does not say why: %v", err)
+	}
+	if d := time.Duration(w.mock.Clock().Now() - start); d > time.Second {
+		t.Errorf("noticed, and up again, after %v", d)
+	}
+	if got := w.generate(w.session(), prompt, sampled(5)); len(got) != 5 {
+		t.Errorf("%d tokens afterwards", len(got))
+	}
+}

@@ -34,7 +34,7 @@ func (s *Session) climb(slot uint16, what string, ready func() (bool, error)) er
 		return err
 	}
 	if err := c.gone(); err != nil {
-		return err
+		return c.revive(s.gen, err)
 	}
 	found, err := c.abort(s.l.q, slot)
 	if err != nil {
@@ -61,7 +61,7 @@ func (t *Stream) rescue() error {
 	t.res.HostStall = true
 	c.log.Warn("ladder: stream stalled", "slot", s.slot(), "next", t.seq, "bound", time.Duration(t.bound))
 	if err := c.gone(); err != nil {
-		return err
+		return c.revive(s.gen, err)
 	}
 	slot := t.generate
 	if slot < 0 {
@@ -97,15 +97,41 @@ func (t *Stream) rescue() error {
 	return fmt.Errorf("no record in %v; queue %d was rebuilt: %w", time.Duration(t.bound), s.l.q.id, ErrTimeout)
 }
 
-// gone confirms with configuration space whether the card left the bus.
+// gone confirms with configuration space whether the card left the bus, and
+// asks a card that is there whether its controller has stopped: nothing but a
+// reset helps then, and waiting for a bound to pass helps nobody. Such an
+// error is an ErrTimeout, which sends its caller up the ladder.
 func (c *Card) gone() error {
 	id, err := c.fn.ReadConfig(0, 4)
 	if err == nil && id != allOnes {
+		if v := c.regs.Load32(hci.RegCSTS); v != allOnes && hci.CSTSCFS.Get(uint64(v)) != 0 {
+			return fmt.Errorf("controller fatal, %s: %w", fatalName(c.regs.Load32(hci.RegFERR)), ErrTimeout)
+		}
 		return nil
 	}
 	c.lost.Store(true)
 	c.log.Error("card lost", "serial", c.Serial())
 	return errors.Join(ErrCardLost, err)
+}
+
+// revive resets a card whose controller has stopped, unless somebody has
+// already. It returns why a session of generation gen is over.
+func (c *Card) revive(gen uint32, why error) error {
+	if !errors.Is(why, ErrTimeout) {
+		return why // it is not there to be reset
+	}
+	c.adminMu.Lock()
+	defer c.adminMu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	if err := c.alive(gen); err != nil {
+		return err
+	}
+	if err := c.resetLocked(why.Error()); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %v", ErrReset, why)
 }
 
 // abort is rung 2. found says whether the card knew the command.

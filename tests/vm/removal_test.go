@@ -71,3 +71,27 @@ func TestRemovalUnderLoad(t *testing.T) {
 		})
 	}
 }
+
+// A function level reset behind the program's back while it streams: the
+// stream ends with the reason and its text, and the same program's next one
+// works.
+func TestFLRUnderLoad(t *testing.T) {
+	for name, k := range kernels(t) {
+		t.Run(name, func(t *testing.T) {
+			c := newCards(t, 1)
+			if err := c.power(job.Request{Engine: "llama", Fault: "slow-token%1,ns=20000000", Serial: 1}); err != nil {
+				t.Fatal(err)
+			}
+			r := boot(t, k, c, job.Job{Bind: true, Steps: append(stream("one", "$HC1_TEST_BDF"),
+				job.Step{Name: "reset", Args: []string{"write", "/sys/bus/pci/devices/$HC1_TEST_BDF/reset", "1"}, Seconds: 20}, wait("one"),
+				job.Step{Name: "again", Args: []string{"/bin/hc1ctl", "run", "--greedy", "--max-tokens", "20", "--card", "$HC1_TEST_BDF", "Tell me a story"}})})
+			r.passed(t, "reset")
+			if s := r.Steps["end of one"]; s.Code != 1 || !strings.Contains(s.Output, "card was reset") || !strings.HasPrefix(strings.TrimSpace(s.Output), inProcess(t)[:30]) {
+				t.Errorf("exit code %d: %s", s.Code, tail(s.Output))
+			}
+			if out := r.passed(t, "again"); len(out) < 20 {
+				t.Errorf("afterwards: %q", out)
+			}
+		})
+	}
+}

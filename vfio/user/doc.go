@@ -44,7 +44,8 @@
 //
 // Either side treats the other as hostile. Sizes, counts, offsets, descriptor
 // numbers, the depth of JSON and message ids are checked before use; messages
-// have to have their exact length; descriptors are closed on every path;
+// have to have their exact length (but for the
+// room that a GET_REGION_INFO may bring for its answer); descriptors are closed on every path;
 // waiting is bounded. A client's file that is cut short under the server
 // raises no SIGBUS but a *Fault; memory of this package's own is sealed. A
 // command that is merely wrong is answered with an error number; one after
