@@ -33,6 +33,9 @@ type Options struct {
 	Mode string       // ModeAuto, ModeIOMMUFD, ModeType1, or ModeNone: no protection at all
 	Log  *slog.Logger // what was chosen
 	Root string       // of the file system: "/"
+	// Interrupts is the kind to use: msix, msi or intx; the best there is
+	// without it.
+	Interrupts string
 	// MaxAddress is the highest address that the function can put on the bus,
 	// where that is less than 64 bits; 0 is no limit.
 	MaxAddress uint64
@@ -52,7 +55,8 @@ type Device struct {
 	wanted  irq.FD // the REQ interrupt: the kernel wants the function back
 	closed  atomic.Bool
 	lost    atomic.Bool
-	told    bool // of the loss
+	told    bool   // of the loss
+	wants   string // the kind of interrupts
 	mu      sync.Mutex
 	space   *iovaSpace
 	page    uint64
@@ -105,7 +109,7 @@ func Open(name string, o Options) (*Device, error) {
 }
 
 func open(name string, o Options) (_ *Device, err error) {
-	d := &Device{name: name, root: o.Root, log: o.Log, erring: irq.None, wanted: irq.None, buffers: map[uint64]*buffer{}}
+	d := &Device{name: name, root: o.Root, log: o.Log, wants: o.Interrupts, erring: irq.None, wanted: irq.None, buffers: map[uint64]*buffer{}}
 	if d.mmu, err = attach(name, o); err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func irqRequest(flags uint32, index, start, count int, fds []int) []byte {
 }
 
 // Vectors implements hal.Function. MSI-X where the function has it, else MSI,
-// else the one line of INTx.
+// else the one line of INTx, or the kind that Options.Interrupts wants.
 func (d *Device) Vectors(n int) ([]hal.Vector, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,10 +77,12 @@ func (d *Device) Vectors(n int) ([]hal.Vector, error) {
 		return nil, hal.ErrClosed
 	}
 	index := irqMSIX
-	for _, i := range []int{irqMSIX, irqMSI, irqINTx} {
-		if d.irqs[i].count > 0 {
-			index = i
-			break
+	for _, k := range []struct {
+		index int
+		name  string
+	}{{irqINTx, "intx"}, {irqMSI, "msi"}, {irqMSIX, "msix"}} { // the last that is there
+		if d.irqs[k.index].count > 0 && (d.wants == "" || d.wants == k.name) {
+			index = k.index
 		}
 	}
 	if n < 0 || n > int(d.irqs[index].count) {
@@ -101,6 +103,11 @@ func (d *Device) Vectors(n int) ([]hal.Vector, error) {
 	set, err := irq.NewSet(n, d.gone)
 	if err != nil {
 		return nil, err
+	}
+	if index == irqINTx { // the kernel masks the line each time, since it stays up until the function is served
+		set.Rearm = func(i int) {
+			d.mmu.device().send(vfioDeviceSetIRQs, irqRequest(irqDataNone|irqUnmask, irqINTx, i, 1, nil))
+		}
 	}
 	if err := d.setIRQs(index, 0, set.FDs()); err != nil {
 		set.Close()

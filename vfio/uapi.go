@@ -62,6 +62,7 @@ const (
 
 	irqDataNone    = 1 << 0
 	irqDataEventFD = 1 << 2
+	irqUnmask      = 1 << 4
 	irqTrigger     = 1 << 5
 	irqInfoEventFD = 1 << 0
 

@@ -12,6 +12,10 @@ type Set struct {
 	vectors []*vector
 	gone    FD // signalled, for good, when the vectors are of no more use
 	why     func() error
+	// Rearm, if set before the vectors are used, is called with the number of
+	// a vector when a Wait follows one that took an interrupt: the device has
+	// been served meanwhile, and INTx has to be unmasked.
+	Rearm func(i int)
 }
 
 // NewSet makes n vectors. why is what a Wait that was let go returns, hal.
@@ -28,7 +32,7 @@ func NewSet(n int, why func() error) (*Set, error) {
 			s.Close()
 			return nil, err
 		}
-		s.vectors = append(s.vectors, &vector{set: s, event: e, turn: make(chan struct{}, 1)})
+		s.vectors = append(s.vectors, &vector{set: s, n: len(s.vectors), event: e, turn: make(chan struct{}, 1)})
 	}
 	return s, nil
 }
@@ -86,9 +90,11 @@ func (s *Set) Close() {
 // vector is one interrupt.
 type vector struct {
 	set   *Set
+	n     int
 	event FD
 	turn  chan struct{} // one goroutine waits at a time; Close comes last
-	dead  bool          // under turn
+	dead  bool          // under turn, as is
+	spent bool          // an interrupt was taken since the last Rearm
 }
 
 // Wait implements hal.Vector.
@@ -98,7 +104,11 @@ func (v *vector) Wait(d time.Duration) (bool, error) {
 	if v.dead {
 		return false, hal.ErrClosed
 	}
-	if v.event.Take() {
+	if v.spent && v.set.Rearm != nil {
+		v.set.Rearm(v.n)
+	}
+	v.spent = false
+	if v.take() {
 		return true, nil
 	}
 	if d == 0 {
@@ -108,7 +118,7 @@ func (v *vector) Wait(d time.Duration) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if fired && v.event.Take() {
+	if fired && v.take() {
 		return true, nil
 	}
 	if !gone {
@@ -118,6 +128,11 @@ func (v *vector) Wait(d time.Duration) (bool, error) {
 		return false, err
 	}
 	return false, hal.ErrClosed
+}
+
+func (v *vector) take() bool {
+	v.spent = v.event.Take()
+	return v.spent
 }
 
 func (v *vector) reason() error {
