@@ -82,6 +82,9 @@ func addressTopic() *cobra.Command {
   0000:01:00.0           a card by its PCI address
   HC1-0000000000000001   a card by its serial number
 
+After the last two ?iommu=iommufd or ?iommu=type1 forces a way to the kernel's
+IOMMU. A card in a slot has to be bound first: hc1ctl bind.
+
 Options of mock: follow a '?' and are separated by '&' (quote it for the shell):
 
   clock=realtime         a token takes its nominal 58.96 µs (the default)
