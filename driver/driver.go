@@ -166,9 +166,9 @@ func (c *Card) alive(gen uint32) error {
 	return nil
 }
 
-// bound stretches a bound of section 23 by the configured slack.
 // SetSlack is Config.Slack for what only the card could tell. No command may
 // be under way.
 func (c *Card) SetSlack(n int) { c.cfg.Slack = max(n, 1) }
 
+// bound stretches a bound of section 23 by the configured slack.
 func (c *Card) bound(d time.Duration) int64 { return int64(d) * int64(c.cfg.Slack) }

@@ -94,18 +94,21 @@ func Open(name string, o Options) (*Device, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	var d *Device
+	opened := make(chan *Device, 1)
 	err := abandonable("open "+name, slow, func() error {
-		x, err := open(name, o)
-		if err == nil {
-			d = x
-		}
+		d, err := open(name, o)
+		opened <- d
 		return err
 	})
 	if err != nil {
+		go func() { // one that is given up may open yet: nobody would close it
+			if d := <-opened; d != nil {
+				d.Close()
+			}
+		}()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return d, nil
+	return <-opened, nil
 }
 
 func open(name string, o Options) (_ *Device, err error) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hc1-toolkit/hc1/hal"
+	"github.com/hc1-toolkit/hc1/internal/pci"
 )
 
 // resetBound is how long a function may take to answer after a reset: PCI
@@ -89,7 +90,7 @@ func (d *Device) Dependents() ([]Dependent, error) {
 
 // verify waits until the function answers and is quiet.
 func (d *Device) verify() error {
-	at, err := d.capability(0x10) // PCI Express
+	at, err := pci.Capability(d.ReadConfig, pci.Express)
 	for end := time.Now().Add(resetBound); ; time.Sleep(time.Millisecond) {
 		id, rerr := d.ReadConfig(0, 4)
 		if rerr != nil {
@@ -97,7 +98,7 @@ func (d *Device) verify() error {
 		}
 		if id != 0xFFFF_FFFF {
 			if at == 0 || err != nil {
-				if at, err = d.capability(0x10); err != nil || at == 0 {
+				if at, err = pci.Capability(d.ReadConfig, pci.Express); err != nil || at == 0 {
 					return err
 				}
 			}
@@ -113,24 +114,4 @@ func (d *Device) verify() error {
 			return fmt.Errorf("vfio: reset: the function does not answer, or has transactions pending, after %v", resetBound)
 		}
 	}
-}
-
-// capability is where in configuration space a capability is, 0 for nowhere.
-// The list is the device's: it may lead anywhere, or in circles.
-func (d *Device) capability(id uint32) (int, error) {
-	p, err := d.ReadConfig(0x34, 1)
-	for range 48 {
-		if err != nil || p < 0x40 || p > 0xFC {
-			return 0, err
-		}
-		v, rerr := d.ReadConfig(int(p&^3), 2)
-		if rerr != nil {
-			return 0, rerr
-		}
-		if v&0xFF == id {
-			return int(p &^ 3), nil
-		}
-		p = v >> 8
-	}
-	return 0, nil
 }

@@ -130,14 +130,16 @@ func (o *options) start(i int, e silicon.Engine, log *slog.Logger) (*served, err
 	if err != nil {
 		return nil, err
 	}
-	cfg, trace, err := attach.Config(o.cards, i, e)
-	if err != nil {
+	c := &served{path: o.path(i), log: log.With("card", i)}
+	// The socket first: whoever has it may be writing to the same trace.
+	if c.l, err = listen(c.path); err != nil {
 		return nil, err
 	}
-	c := &served{path: o.path(i), trace: trace, log: log.With("card", i)}
-	if c.l, err = listen(c.path); err != nil {
-		return nil, errors.Join(err, trace.Close())
+	cfg, trace, err := attach.Config(o.cards, i, e)
+	if err != nil {
+		return nil, errors.Join(err, c.l.Close())
 	}
+	c.trace = trace
 	c.Card, err = socket.New(socket.Options{Card: cfg, Clock: clock, Log: c.log, Left: c.left})
 	if err != nil {
 		return nil, errors.Join(err, trace.Close(), c.l.Close())

@@ -193,6 +193,7 @@ func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, "file", "precious")
 	sock := filepath.Join(dir, "s")
+	trace := write(t, "trace", "precious")
 	_, taken := emulator(t)
 	for _, c := range []struct {
 		args []string
@@ -210,7 +211,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--socket", sock, "--model", filepath.Join(dir, "none.gguf")}, 3, "none.gguf"},
 		{[]string{"--socket", sock, "--model", file}, 8, file},
 		{[]string{"--socket", filepath.Join(dir, "no", "where")}, 3, "no/where"},
-		{[]string{"--socket", strings.TrimPrefix(taken[0], "vfio-user:")}, 5, "another program"},
+		{[]string{"--socket", strings.TrimPrefix(taken[0], "vfio-user:"), "--trace", trace}, 5, "another program"},
 		{[]string{"--socket", file}, 1, "no socket"},
 		{[]string{"--socket", sock, "--trace", filepath.Join(dir, "no", "trace")}, 3, "no/trace"},
 		{[]string{"--version"}, 0, ""},
@@ -226,8 +227,10 @@ func TestCommandLine(t *testing.T) {
 			}
 		}
 	}
-	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
-		t.Errorf("a file was taken for a socket: %q, %v", b, err)
+	for _, name := range []string{file, trace} { // no socket, and the trace of whoever has the socket
+		if b, err := os.ReadFile(name); err != nil || string(b) != "precious" {
+			t.Errorf("%s was overwritten: %q, %v", name, b, err)
+		}
 	}
 	if _, err := os.Stat(sock); err == nil {
 		t.Error("a program that failed left its socket behind")

@@ -12,6 +12,7 @@ import (
 	"github.com/hc1-toolkit/hc1/hal"
 	"github.com/hc1-toolkit/hc1/internal/iommu"
 	"github.com/hc1-toolkit/hc1/internal/irq"
+	"github.com/hc1-toolkit/hc1/internal/pci"
 )
 
 // ClientOptions may be left zero.
@@ -278,7 +279,7 @@ func (f *Client) answers() error {
 	if id == 0xFFFF_FFFF {
 		return errors.New("vfio-user: reset: function does not answer")
 	}
-	at, err := f.capability(0x10)
+	at, err := pci.Capability(f.ReadConfig, pci.Express)
 	if err != nil || at == 0 {
 		return err
 	}

@@ -102,23 +102,3 @@ func (f *Client) closeEvents() {
 		*e = irq.None
 	}
 }
-
-// capability is where in configuration space a capability is, 0 for nowhere.
-// The list is the device's: it may lead anywhere, or in circles.
-func (f *Client) capability(id uint32) (int, error) {
-	p, err := f.ReadConfig(0x34, 1)
-	for range 48 {
-		if err != nil || p < 0x40 || p > 0xFC {
-			return 0, err
-		}
-		v, err := f.ReadConfig(int(p&^3), 2)
-		if err != nil {
-			return 0, err
-		}
-		if v&0xFF == id {
-			return int(p &^ 3), nil
-		}
-		p = v >> 8
-	}
-	return 0, nil
-}
